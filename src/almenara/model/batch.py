@@ -1,0 +1,96 @@
+"""`Batch`: the one type that flows from decoding to alarms. n samples in columns; no sample is ever a Python object."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from almenara.model.series import Metadata, Series, SeriesTable
+
+#: Any buffer of one type: the standard library's `array` in the agent, a numpy array in the hub.
+Column = Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """n samples: series `series[id[i]]` had `value[i]` at `time[i]`.
+
+    id: int32[n]; time: int64[n], nanoseconds since 1970 in UTC; value: float64[n], NaN = known to be missing. Rows may
+    come in any order; of rows with the same series and time the last one counts. Equal lengths are checked here, once.
+    """
+
+    series: SeriesTable
+    id: Column
+    time: Column
+    value: Column
+
+    def __post_init__(self) -> None:
+        if not len(self.id) == len(self.time) == len(self.value):
+            raise ValueError(
+                f"columns of one batch differ in length: id {len(self.id)}, time {len(self.time)}, value {len(self.value)}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @classmethod
+    def of(cls, rows: Iterable[tuple[Series | bytes, int, float]]) -> Batch:
+        """A small batch from (series or key, time in ns, value); for collectors, tests and people."""
+        table, ids, times, values = SeriesTable(), array("i"), array("q"), array("d")
+        for series, time, value in rows:
+            ids.append(table.intern(series if isinstance(series, bytes) else series.key))
+            times.append(time)
+            values.append(value)
+        return cls(table, ids, times, values)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something said, not measured: a log line, a trap, a message. A task turns events into rows."""
+
+    time: int
+    labels: tuple[tuple[str, str], ...]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Rows that a decoder left out. `reason` is a counter's label: a short fixed word such as `not_a_number`."""
+
+    where: str  # "line 3", "field temperature": for a person
+    reason: str
+    rows: int = 1
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What one payload held."""
+
+    batch: Batch
+    events: Sequence[Event] = ()
+    rejected: Sequence[Rejected] = ()
+    metadata: Mapping[bytes, Metadata] = field(default_factory=dict)  # by series key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Verdict:
+    """What a detector says of rows; columns are aligned with the rows judged.
+
+    score: float64[n] = log p / log p_limit with p the calibrated tail probability: NaN not ready, 0 as expected, 1 at
+    the limit. yhat, lower, upper: float64[n], what was expected and the band that belongs to p_limit; NaN not ready.
+    share: float64[n], the part of a joint anomaly that this row carries (1 where rows are judged alone). cause:
+    int16[n], index into the detector's `causes`; -1 none.
+    """
+
+    score: Column
+    yhat: Column
+    lower: Column
+    upper: Column
+    share: Column
+    cause: Column
+
+    def __len__(self) -> int:
+        return len(self.score)

@@ -1,0 +1,218 @@
+"""The contracts: what each kind of plugin promises and may rely on. Read this file first.
+
+A plugin is one file and one line among the entry points of `pyproject.toml`. Its constructor's keyword arguments are its
+options: their types are the validation, their defaults the defaults, the docstring the manual page
+(`almenara.plugin.options`). Checks of each contract run on every registered plugin (`almenara.plugin.checks`).
+
+Transports, collectors and notifiers are async and run on the hub's loop. Everything else is called from worker
+threads, does no input or output of its own (stores excepted), and reads no clock. Any plugin may add `check() -> None`
+(can I reach what I need? raises AlmenaraError) and `close() -> None`; the async kinds make them coroutines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+from almenara.model.alarm import Incident
+from almenara.model.batch import Batch, Column, Decoded, Event, Verdict
+from almenara.model.series import SeriesTable
+
+# --- bytes <-> rows ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What is known of a payload besides its bytes. received_ns is the time of rows that carry none."""
+
+    topic: str = ""  # MQTT topic or HTTP path
+    parameters: Mapping[str, str] = field(default_factory=dict)  # HTTP query parameters
+    content_type: str = ""
+    received_ns: int = 0
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Bytes of one format to rows and back. Pure: the same bytes and context give the same rows, and nothing else happens.
+
+    One instance is used by one thread at a time. It may use one growing `SeriesTable` for all its batches.
+    """
+
+    def decode(self, payload: bytes, context: Context) -> Decoded:
+        """Every readable row; unreadable ones are in `rejected`. Raises DecodeError only when nothing can be read."""
+
+    def encode(self, batch: Batch) -> bytes:
+        """The batch in this format; decode(encode(b)) gives the rows of b back."""
+
+
+# --- links ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One payload as it arrived, and where to say what became of it."""
+
+    topic: str
+    payload: bytes
+    received_ns: int
+    source: str = ""  # who sent it: "mqtt:client-7", "http:127.0.0.1"; the unit of the ledger and of the page Sources
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = ""
+    qos: int = 1  # 0 = best effort, counted apart
+    offset: int = -1  # position in a durable stream; -1 none
+    done: Callable[[Exception | None], None] = lambda error: None  # called once, from any thread, after commit or refusal
+
+
+@runtime_checkable
+class Transport(Protocol):
+    """Bytes over a link. Reconnects by itself, with back-off; `check` says what is wrong."""
+
+    def receive(self) -> AsyncIterator[Sequence[Packet]]:
+        """What arrived, as many packets at a time as one read brought."""
+
+    async def send(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+        """Send one payload; returns when the other side has taken it."""
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """The world to rows. Most subclass `almenara.collectors.Poll` and write only `collect() -> Batch`."""
+
+    def batches(self) -> AsyncIterator[Batch]:
+        """Rows as they come, until closed."""
+
+
+# --- judging ----------------------------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Judges rows against what their series have learned. Constant memory a series; state lies in slots by id.
+
+    Rows come ordered by (id, time), each later than all rows of its series before it. The result never depends on how
+    rows were cut into batches.
+    """
+
+    causes: Sequence[str]  # what Verdict.cause points into: a sentence each, for people
+
+    def step(self, batch: Batch) -> Verdict:
+        """Judge each row against what came before it, then learn it."""
+
+    def look(self, batch: Batch) -> Verdict:
+        """As `step`, but leave the state as it was."""
+
+    def state(self) -> dict[str, Column]:
+        """Everything learned, as arrays whose first axis is the series id; copies, safe to write to disk."""
+
+    def restore(self, arrays: Mapping[str, Column]) -> None:
+        """Go on from what `state` gave. Raises ValueError where the arrays do not fit this version or these options."""
+
+
+# --- keeping ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """Which series: ids and the table they point into. id: int32[k], sorted, each once."""
+
+    series: SeriesTable
+    id: Column
+
+
+@runtime_checkable
+class Store(Protocol):
+    """Batches on disk. One thread writes; several read, each through `reader()`.
+
+    Rows are unique by (id, time); of two the one with the higher seq wins, inside one batch the later one. Values come
+    back bit for bit, NaN included; nothing is interpolated, and nothing is deleted unless `delete` is called.
+    """
+
+    def add_series(self, first_id: int, keys: Sequence[bytes]) -> None:
+        """Keep these keys as ids first_id, first_id + 1...; giving some again does nothing."""
+
+    def series_keys(self) -> Iterator[Sequence[bytes]]:
+        """All keys in the order of their ids, in chunks."""
+
+    def append(self, batch: Batch, seq: int) -> None:
+        """Keep all rows or none. Rows are sorted by (id, time) and unique. The same seq again, with the same rows, does nothing."""
+
+    def append_events(self, events: Sequence[Event], seq: int) -> None:
+        """Keep events; the same seq again does nothing."""
+
+    def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
+        """The newest events in [start, end), newest first."""
+
+    def reader(self) -> StoreReader:
+        """A reader for one thread; sees everything whose append has returned."""
+
+    def delete(self, selection: Selection | None, start: int, end: int) -> int:
+        """Remove rows in [start, end) of these series (None: of all); says how many rows went."""
+
+    def maintain(self) -> None:
+        """A little housekeeping, called about once a minute from the writing thread: rollups brought up to date, those
+        that late rows touched made again."""
+
+    def size(self) -> dict[str, int]:
+        """`rows` and `bytes` on disk; more where the engine tells."""
+
+    def close(self) -> None:
+        """Write what is pending and let go of the folder."""
+
+
+@runtime_checkable
+class StoreReader(Protocol):
+    """Reading, from one thread."""
+
+    def read(
+        self,
+        selection: Selection,
+        start: int,
+        end: int,
+        every_ns: int | None = None,
+        how: str = "avg",
+        since_seq: int | None = None,
+    ) -> Batch:
+        """Rows in [start, end) in ns, ordered by (id, time). With every_ns one row a non-empty bucket [k * every_ns,
+        (k + 1) * every_ns), its time the bucket's start, its value by `how`: avg, min, max, sum, count, last, first;
+        NaN values are left out of buckets. With since_seq only rows that came with a higher seq."""
+
+    def last(self, selection: Selection, before: int | None = None) -> Batch:
+        """The last row of each series (before `before`), for those that have one, ordered by id."""
+
+    def close(self) -> None:
+        """Give the session back."""
+
+
+# --- manufacturing and telling ----------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Rows to new rows. Declared: `inputs` (expressions), `outputs` (series names), `every_s` or trigger, limits."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+    def run(self, inputs: Mapping[str, Batch]) -> Batch:
+        """New rows from the rows of each input."""
+
+
+@runtime_checkable
+class Notifier(Protocol):
+    """An incident to people and systems."""
+
+    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+        """Tell them; returns when the other side has it. Raises NotifyError(retry=...)."""
+
+
+#: Kind of plugin -> (entry-point group, contract). The folders of `almenara` carry the same names.
+KINDS: dict[str, tuple[str, Any]] = {
+    "codec": ("almenara.codecs", Codec),
+    "transport": ("almenara.transports", Transport),
+    "collector": ("almenara.collectors", Collector),
+    "detector": ("almenara.detectors", Detector),
+    "store": ("almenara.stores", Store),
+    "task": ("almenara.tasks", Task),
+    "notifier": ("almenara.notifiers", Notifier),
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Install the Debian packages that tests of real parts need, where this user may; the tests name what is missing elsewhere.
+set -u
+wanted="mosquitto mosquitto-clients chromium chromium-driver fonts-dejavu-core curl"
+missing=""
+for package in $wanted; do
+    dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
+done
+[ -z "$missing" ] && exit 0
+if [ "$(id -u)" = 0 ]; then as_root=""; elif sudo -n true 2>/dev/null; then as_root="sudo"; else
+    echo "Not root, and no sudo: tests that need$missing are left out."; exit 0
+fi
+echo "Installing for the tests:$missing"
+export DEBIAN_FRONTEND=noninteractive
+$as_root apt-get update -qq && $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null \
+    || echo "Could not install$missing; the tests that need them are left out."
+exit 0
