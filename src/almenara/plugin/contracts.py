@@ -1,8 +1,10 @@
 """The contracts: what each kind of plugin promises and may rely on. Read this file first.
 
-A plugin is one file and one line among the entry points of `pyproject.toml`. Its constructor's keyword arguments are its
-options: their types are the validation, their defaults the defaults, the docstring the manual page
-(`almenara.plugin.options`). Checks of each contract run on every registered plugin (`almenara.plugin.checks`).
+A plugin is one file and one line among the entry points of `pyproject.toml`. Its constructor's keyword arguments are
+its options: their types are the validation, their defaults the defaults, the docstring the manual page: one indented
+line `name: text` for each, under a line `Options:` (`almenara.plugin.options` says more; `Annotated[int, Range(0, 2)]`
+sets bounds, `Secret` hides a text, a float named `*_s` also takes "5m"). Checks of each contract run on every
+registered plugin (`almenara.plugin.checks`).
 
 Transports, collectors and notifiers are async and run on the hub's loop. Everything else is called from worker
 threads, does no input or output of its own (stores excepted), and reads no clock. Any plugin may add `check() -> None`
@@ -34,7 +36,7 @@ class Context:
 
 @runtime_checkable
 class Codec(Protocol):
-    """Bytes of one format to rows and back. Pure: the same bytes and context give the same rows, and nothing else happens.
+    """Bytes of one format to rows and back. Pure: the same bytes and context give the same rows, nothing else happens.
 
     One instance is used by one thread at a time. It may use one growing `SeriesTable` for all its batches.
     """
@@ -61,7 +63,7 @@ class Packet:
     content_type: str = ""
     qos: int = 1  # 0 = best effort, counted apart
     offset: int = -1  # position in a durable stream; -1 none
-    done: Callable[[Exception | None], None] = lambda error: None  # called once, from any thread, after commit or refusal
+    done: Callable[[Exception | None], None] = lambda error: None  # called once, from any thread: committed, or refused
 
 
 @runtime_checkable
@@ -135,7 +137,8 @@ class Store(Protocol):
         """All keys in the order of their ids, in chunks."""
 
     def append(self, batch: Batch, seq: int) -> None:
-        """Keep all rows or none. Rows are sorted by (id, time) and unique. The same seq again, with the same rows, does nothing."""
+        """Keep all rows or none. Rows are sorted by (id, time) and unique. The same seq again with the same rows does
+        nothing."""
 
     def append_events(self, events: Sequence[Event], seq: int) -> None:
         """Keep events; the same seq again does nothing."""
