@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from almenara.model.series import Metadata, Series, SeriesTable
+from almenara.model.series import Metadata, Series, SeriesList, SeriesTable
 
 #: Any buffer of one type: the standard library's `array` in the agent, a numpy array in the hub.
 Column = Any
@@ -21,7 +21,7 @@ class Batch:
     come in any order; of rows with the same series and time the last one counts. Equal lengths are checked here, once.
     """
 
-    series: SeriesTable
+    series: SeriesList
     id: Column
     time: Column
     value: Column

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Protocol
 
 FIELD = b"\xff"  # stands before each label
 EQUALS = b"\xfe"  # stands between a label and its value
@@ -76,7 +77,23 @@ class Series:
         return f"{self.name}{{{inside}}}" if inside else self.name
 
 
-@dataclass(slots=True, eq=False)
+class KeyList(Protocol):
+    """Keys by id."""
+
+    def __getitem__(self, id: int, /) -> bytes: ...
+    def __len__(self) -> int: ...
+
+
+class SeriesList(Protocol):
+    """What ids of a batch point into: a `SeriesTable`, or the hub's own index."""
+
+    @property
+    def keys(self) -> KeyList: ...
+    def __getitem__(self, id: int, /) -> Series: ...
+    def __len__(self) -> int: ...
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class SeriesTable:
     """The series that ids of a batch point into: id i means `keys[i]`.
 

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from almenara.model.alarm import Incident
 from almenara.model.batch import Batch, Column, Decoded, Event, Verdict
-from almenara.model.series import SeriesTable
+from almenara.model.series import SeriesList
 
 # --- bytes <-> rows ---------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,7 @@ class Detector(Protocol):
 class Selection:
     """Which series: ids and the table they point into. id: int32[k], sorted, each once."""
 
-    series: SeriesTable
+    series: SeriesList
     id: Column
 
 

@@ -1,0 +1,199 @@
+"""A segment: rows that were committed together, in one log file and in memory, until they are stored and judged."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numba import njit
+
+from almenara.model.errors import FolderError
+from almenara.pipeline.log import Buffers, LogReader, LogWriter
+
+#: A segment is closed when it has so many rows.
+SEGMENT_ROWS = 1_000_000
+
+_ROWS_HEAD = struct.Struct("<IH")  # rows, length of the bus name
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Rows of one commit, ids already the hub's. bus and offset: up to where a durable stream is now read, if any."""
+
+    id: np.ndarray  # int32[n]
+    time: np.ndarray  # int64[n]
+    value: np.ndarray  # float64[n]
+    bus: str = ""
+    offset: int = -1
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def buffers(self) -> Buffers:
+        """The body of the log record."""
+        name = self.bus.encode()
+        columns = (memoryview(np.ascontiguousarray(c)).cast("B") for c in (self.id, self.time, self.value) if len(c))
+        return [_ROWS_HEAD.pack(len(self), len(name)) + name, *columns]
+
+    @classmethod
+    def parse(cls, body: bytes, offset: int) -> Rows:
+        """The rows of a log record."""
+        n, name = _ROWS_HEAD.unpack_from(body)
+        at = _ROWS_HEAD.size + name
+        columns = []
+        for dtype in (np.int32, np.int64, np.float64):
+            columns.append(np.frombuffer(body, dtype, n, at))
+            at += columns[-1].nbytes
+        return cls(*columns, bus=body[_ROWS_HEAD.size :][:name].decode(), offset=offset)
+
+
+class Columns:
+    """Preallocated columns; reused from segment to segment, since the first touch of a page costs more than a copy."""
+
+    def __init__(self, capacity: int):
+        self.id = np.empty(capacity, np.int32)
+        self.time = np.empty(capacity, np.int64)
+        self.value = np.empty(capacity, np.float64)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def put(self, at: int, rows: Rows) -> None:
+        """Copy rows in at position `at`."""
+        end = at + len(rows)
+        self.id[at:end], self.time[at:end], self.value[at:end] = rows.id, rows.time, rows.value
+
+
+@dataclass(slots=True)
+class Segment:
+    """Rows [0, n) of `columns` are committed. The offsets say up to where each bus was read when it was opened."""
+
+    seq: int
+    opened_ns: int
+    columns: Columns
+    offsets: dict[str, int] = field(default_factory=dict)
+    n: int = 0
+
+    def put(self, rows: Sequence[Rows]) -> None:
+        """Take in rows that the log has."""
+        for some in rows:
+            self.columns.put(self.n, some)
+            self.n += len(some)
+
+    def sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """id, time, value ordered by (id, time); of rows with equal series and time the last to come stays."""
+        c, n = self.columns, self.n
+        return sort_rows(c.id[:n], c.time[:n], c.value[:n])
+
+
+def path_of(folder: Path, seq: int) -> Path:
+    """The log file of segment `seq`."""
+    return folder / f"{seq:010d}.rows"
+
+
+def create_file(folder: Path, segment: Segment) -> LogWriter:
+    """Start the log file of a segment."""
+    header = {"seq": segment.seq, "opened_ns": segment.opened_ns, "offsets": segment.offsets}
+    return LogWriter(path_of(folder, segment.seq), json.dumps(header).encode())
+
+
+def left_over(folder: Path) -> list[Path]:
+    """Log files of segments, oldest first."""
+    return sorted(folder.glob("*.rows"))
+
+
+def read_file(path: Path) -> tuple[Segment, Mapping[str, int], int] | None:
+    """(segment, offsets after its last record, bytes cut off behind it), or None where the file was never begun whole."""
+    reader = LogReader(path)
+    if reader.header is None:
+        return None
+    try:
+        header = json.loads(reader.header)
+        segment = Segment(header["seq"], header["opened_ns"], Columns(0), header["offsets"])
+    except (ValueError, KeyError) as error:
+        raise FolderError(f"{path}: its header is damaged: {error}") from error
+    rows = [Rows.parse(body, offset) for body, offset in reader]
+    segment.columns = Columns(sum(map(len, rows)))
+    segment.put(rows)
+    after = dict(segment.offsets) | {r.bus: r.offset for r in rows if r.bus}
+    return segment, after, reader.torn
+
+
+def read_all(folder: Path) -> Iterator[tuple[Segment, Mapping[str, int], int]]:
+    """All segments that a former run left, oldest first."""
+    for path in left_over(folder):
+        if (found := read_file(path)) is not None:
+            yield found
+
+
+@njit(cache=True, nogil=True)
+def _counting_order(id, first, width):  # type: ignore[no-untyped-def]
+    """Stable order of rows by id; ids lie in [first, first + width)."""
+    n = len(id)
+    starts = np.zeros(width + 1, np.int64)
+    for i in range(n):
+        starts[id[i] - first + 1] += 1
+    for k in range(width):
+        starts[k + 1] += starts[k]
+    order = np.empty(n, np.int64)
+    for i in range(n):
+        k = id[i] - first
+        order[starts[k]] = i
+        starts[k] += 1
+    return order
+
+
+@njit(cache=True, nogil=True)
+def _order_runs(id, time, order):  # type: ignore[no-untyped-def]
+    """Order each series' run by time, stably; most runs are in order already and are only looked at."""
+    n = len(order)
+    start = 0
+    while start < n:
+        end = start + 1
+        in_order = True
+        while end < n and id[order[end]] == id[order[start]]:
+            if time[order[end]] < time[order[end - 1]]:
+                in_order = False
+            end += 1
+        if not in_order:
+            run = order[start:end].copy()
+            order[start:end] = run[np.argsort(time[run], kind="mergesort")]
+        start = end
+
+
+@njit(cache=True, nogil=True)
+def _take_last(id, time, value, order, out_id, out_time, out_value):  # type: ignore[no-untyped-def]
+    """Rows in order, of equal (id, time) only the last; returns how many."""
+    kept = 0
+    for k in range(len(order)):
+        i = order[k]
+        if k + 1 < len(order):
+            j = order[k + 1]
+            if id[j] == id[i] and time[j] == time[i]:
+                continue
+        out_id[kept], out_time[kept], out_value[kept] = id[i], time[i], value[i]
+        kept += 1
+    return kept
+
+
+def sort_rows(id: np.ndarray, time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Columns (int32[n], int64[n], float64[n]) ordered by (id, time); of equal (id, time) the last row stays."""
+    n = len(id)
+    if not n == len(time) == len(value):
+        raise ValueError(f"columns differ in length: id {n}, time {len(time)}, value {len(value)}")
+    if n == 0:
+        return id.copy(), time.copy(), value.copy()
+    first, width = int(id.min()), int(id.max()) - int(id.min()) + 1
+    if width <= 8 * n + 1024:  # else zeroing a counter for each id would cost more than comparing
+        order = _counting_order(id, first, width)
+        _order_runs(id, time, order)
+    else:
+        order = np.lexsort((time, id))
+    out = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float64)
+    kept = _take_last(id, time, value, order, *out)
+    return out[0][:kept], out[1][:kept], out[2][:kept]
+
