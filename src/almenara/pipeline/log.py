@@ -35,8 +35,11 @@ class LogWriter:
     def __init__(self, path: Path, header: bytes = b""):
         """Make the file, which must not exist, and sync it and its folder."""
         self.path = path
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         self.size = 0
+        try:
+            self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise disk_error(error, path) from error
         try:
             self._write([MAGIC, *_record((header,), 0)])
             sync_folder(path.parent)

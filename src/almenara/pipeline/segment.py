@@ -107,7 +107,7 @@ def left_over(folder: Path) -> list[Path]:
 
 
 def read_file(path: Path) -> tuple[Segment, Mapping[str, int], int] | None:
-    """(segment, offsets after its last record, bytes cut off behind it), or None where the file was never begun whole."""
+    """(segment, offsets after its last record, bytes cut off behind it); None where the file was never begun whole."""
     reader = LogReader(path)
     if reader.header is None:
         return None
@@ -196,4 +196,3 @@ def sort_rows(id: np.ndarray, time: np.ndarray, value: np.ndarray) -> tuple[np.n
     out = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float64)
     kept = _take_last(id, time, value, order, *out)
     return out[0][:kept], out[1][:kept], out[2][:kept]
-

@@ -1,0 +1,121 @@
+"""Which rows the hub takes: times in the window, finite values, series within the limits; the rest has a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from almenara.model.batch import Batch, Rejected
+from almenara.model.series import FIELD, MAX_KEY_BYTES, MAX_LABELS, SeriesList
+from almenara.model.time import EARLIEST_NS, MINUTE_NS, NS
+from almenara.pipeline.index import SeriesIndex
+
+UNKNOWN, BAD_KEY = np.int32(-1), np.int32(-2)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the hub takes. future_s: how far ahead of the hub's clock a time may be. retention_s: 0 = for ever."""
+
+    future_s: float = 300.0
+    retention_s: float = 0.0
+    series: int = 1_000_000
+    new_series_per_minute: int = 100_000
+
+
+class Admission:
+    """Rows of decoded batches to rows of the hub, by the commit thread alone.
+
+    `new_series` is told keys before they get their ids; it makes them durable or raises.
+    """
+
+    def __init__(self, index: SeriesIndex, limits: Limits, new_series: Callable[[int, list[bytes]], None]):
+        self._index, self._limits, self._new_series = index, limits, new_series
+        self._ids: WeakKeyDictionary[SeriesList, np.ndarray] = WeakKeyDictionary()
+        self._allowance = float(limits.new_series_per_minute)
+        self._allowance_ns = 0
+
+    def admit(self, batch: Batch, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Rejected]]:
+        """(id, time, value) of the rows that stay, in their order and with the hub's ids, and what was rejected."""
+        local = np.asarray(batch.id, np.int32)
+        time, value = np.asarray(batch.time, np.int64), np.asarray(batch.value, np.float64)
+        ids = self._intern(batch.series, local, now_ns)
+        keep = np.ones(len(local), np.bool_)
+        rejected: list[Rejected] = []
+        for reason, wrong in self._tests(ids, time, value, now_ns):
+            wrong &= keep
+            if rows := int(np.count_nonzero(wrong)):
+                keep &= ~wrong
+                first = int(np.argmax(wrong))
+                found = f"{batch.series[int(local[first])]} = {value[first]:g} at {time[first]} ns"
+                rejected.append(Rejected("admission", reason, rows, found[:200]))
+        if rejected:
+            ids, time, value = ids[keep], time[keep], value[keep]
+        return ids, time, value, rejected
+
+    def _tests(self, ids: np.ndarray, time: np.ndarray, value: np.ndarray, now_ns: int) -> list[tuple[str, np.ndarray]]:
+        tests = [
+            ("no_clock", time < EARLIEST_NS),
+            ("future", time > now_ns + int(self._limits.future_s * NS)),
+            ("not_finite", np.isinf(value)),
+            ("bad_series", ids == BAD_KEY),
+            ("series_limit", ids == UNKNOWN),
+        ]
+        if self._limits.retention_s:
+            tests.append(("expired", time < now_ns - int(self._limits.retention_s * NS)))
+        return tests
+
+    def _intern(self, series: SeriesList, local: np.ndarray, now_ns: int) -> np.ndarray:
+        """The hub's id of each row; UNKNOWN past the series limit, BAD_KEY for a key that no series may have."""
+        if len(local) == 0:
+            return local
+        if local.min() < 0 or local.max() >= len(series):
+            raise ValueError(f"a batch points to series {local.min()} to {local.max()} of a table of {len(series)}")
+        ids = self._ids.get(series)
+        if ids is None or len(ids) < len(series):
+            grown = np.full(len(series), UNKNOWN, np.int32)
+            if ids is not None:
+                grown[: len(ids)] = ids
+            self._ids[series] = ids = grown
+        found = ids[local]
+        if (found == UNKNOWN).any():
+            wanted = np.unique(local[found == UNKNOWN])
+            ids[wanted] = self._number([series.keys[i] for i in wanted.tolist()], now_ns)
+            found = ids[local]
+        return found
+
+    def _number(self, keys: list[bytes], now_ns: int) -> np.ndarray:
+        """Ids of keys; new ones get theirs as long as the limits allow."""
+        ids = self._index.find(keys)
+        missing = np.flatnonzero(ids == UNKNOWN)
+        good = [i for i in missing.tolist() if _is_good(keys[i])]
+        ids[np.setdiff1d(missing, good)] = BAD_KEY
+        good = good[: self._take_allowance(len(good), now_ns)]
+        if good:
+            new = [keys[i] for i in good]
+            self._new_series(len(self._index), new)
+            ids[good] = self._index.add(new)
+        return ids
+
+    def _take_allowance(self, wanted: int, now_ns: int) -> int:
+        per_minute = self._limits.new_series_per_minute
+        passed = max(0, now_ns - self._allowance_ns) / MINUTE_NS
+        self._allowance = min(per_minute, self._allowance + per_minute * passed)
+        self._allowance_ns = now_ns
+        given = min(wanted, int(self._allowance), max(0, self._limits.series - len(self._index)))
+        self._allowance -= given
+        return given
+
+
+def _is_good(key: bytes) -> bool:
+    """Whether a series may have this key."""
+    if not key or key[:1] == FIELD or len(key) > MAX_KEY_BYTES or key.count(FIELD) > MAX_LABELS:
+        return False
+    try:
+        key.replace(b"\xff", b"").replace(b"\xfe", b"").decode()
+    except UnicodeDecodeError:
+        return False
+    return b"\x00" not in key

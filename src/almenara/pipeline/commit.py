@@ -1,0 +1,262 @@
+"""The commit: decoded rows are admitted, appended to the log and synced, and only then acknowledged, by one thread."""
+
+from __future__ import annotations
+
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from almenara.model.batch import Batch, Rejected
+from almenara.model.errors import AlmenaraError, DiskFull, Overloaded
+from almenara.pipeline.admission import Admission, Limits
+from almenara.pipeline.counters import Counters
+from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.log import LogReader, LogWriter
+from almenara.pipeline.segment import SEGMENT_ROWS, Columns, Rows, Segment, create_file
+
+#: Rows waiting to be committed; a writer past this is told to come back.
+MAX_WAITING_ROWS = 2_000_000
+#: Closed segments waiting to be stored; past this nothing more is committed.
+MAX_CLOSED = 2
+#: A stopping hub waits so long for its store before it turns down what still waits to be committed.
+STOP_WAIT_S = 3.0
+
+Done = Callable[[int, Sequence[Rejected], Exception | None], None]
+
+
+def _ignore(rows: int, rejected: Sequence[Rejected], error: Exception | None) -> None:
+    """For rows whose sender waits for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A batch to commit. `done(rows kept, rejected, error)` is called once, from the commit thread."""
+
+    batch: Batch
+    bus: str = ""
+    offset: int = -1
+    done: Done = _ignore
+
+
+@dataclass(slots=True)
+class SeriesLog:
+    """`series.log`: keys that have an id, made durable before rows that use them; a little later the store has them."""
+
+    path: Path
+    _writer: LogWriter | None = None
+    _head: struct.Struct = field(default=struct.Struct("<qI"), repr=False)
+
+    def append(self, first_id: int, keys: Sequence[bytes]) -> None:
+        """Keep keys as ids first_id, first_id + 1, ..."""
+        if self._writer is None:
+            self.path.unlink(missing_ok=True)
+            self._writer = LogWriter(self.path)
+        lengths = struct.pack(f"<{len(keys)}I", *map(len, keys))
+        self._writer.append([([self._head.pack(first_id, len(keys)), lengths, b"".join(keys)], 0)])
+
+    def read(self) -> Iterator[tuple[int, list[bytes]]]:
+        """(first id, keys) of each record that a former run left."""
+        if not self.path.exists():
+            return
+        reader = LogReader(self.path)
+        for body, _ in reader:
+            first_id, n = self._head.unpack_from(body)
+            lengths = struct.unpack_from(f"<{n}I", body, self._head.size)
+            at, keys = self._head.size + 4 * n, []
+            for length in lengths:
+                keys.append(body[at : at + length])
+                at += length
+            yield first_id, keys
+
+    def forget(self) -> None:
+        """Start anew: the store has every key."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        self.path.unlink(missing_ok=True)
+
+
+class Committer:
+    """Owns the active segment and, alone, changes the series index."""
+
+    def __init__(
+        self, folder: Path, index: SeriesIndex, limits: Limits, clock: Callable[[], int], counters: Counters,
+        next_seq: int = 1, offsets: dict[str, int] | None = None,
+    ):  # fmt: skip
+        self._folder, self._clock, self._counters = folder, clock, counters
+        self.series_log = SeriesLog(folder / "series.log")
+        self._admission = Admission(index, limits, self.series_log.append)
+        self._next_seq = next_seq
+        self.offsets: dict[str, int] = dict(offsets or {})  # bus -> up to where it is committed
+        self._changed = threading.Condition()
+        self._waiting: deque[Submission] = deque()
+        self._waiting_rows = 0
+        self._active: tuple[Segment, LogWriter] | None = None
+        self._appending = False  # while set, the active segment must not be closed
+        self._closed: deque[Segment] = deque()
+        self._spare: deque[Columns] = deque()
+        self._stopping = False
+        self.refusing: DiskFull | None = None  # set while writes are refused for want of disk
+        self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
+
+    # --- called by whoever has rows
+
+    def start(self) -> None:
+        """Begin to commit."""
+        self._thread.start()
+
+    def submit(self, submission: Submission, *, own: bool = False) -> None:
+        """Queue rows. Raises Overloaded or DiskFull at once when they cannot be taken now.
+
+        Rows of the hub's `own` do not count against the bound on what waits: whoever makes them is bounded already.
+        """
+        if self.refusing is not None:
+            raise self.refusing
+        with self._changed:
+            if self._stopping:
+                raise Overloaded("the hub is stopping", retry_after_s=5)
+            if self._waiting and not own and self._waiting_rows + len(submission.batch) > MAX_WAITING_ROWS:
+                raise Overloaded(f"{self._waiting_rows} rows wait to be committed; send again later")
+            self._waiting.append(submission)
+            self._waiting_rows += len(submission.batch)
+            self._changed.notify_all()
+
+    @property
+    def waiting_rows(self) -> int:
+        """Rows that wait to be committed."""
+        return self._waiting_rows
+
+    def stop(self) -> None:
+        """Commit what waits, take nothing more, and end the thread."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._close_active()
+
+    # --- called by the flush thread
+
+    def take_closed(self, timeout_s: float, may_close: Callable[[Segment], bool]) -> Segment | None:
+        """The oldest closed segment, waiting so long for one; the active one is closed when `may_close` says so."""
+        deadline = time.monotonic() + timeout_s
+        with self._changed:
+            while not self._closed:
+                wanted = self._active is not None and self._active[0].n > 0 and may_close(self._active[0])
+                if wanted and not self._appending:
+                    self._close_active()
+                    break
+                left = deadline - time.monotonic()
+                if left <= 0 and not wanted:
+                    return None
+                self._changed.wait(None if wanted else left)
+            segment = self._closed.popleft()
+            self._changed.notify_all()
+            return segment
+
+    @property
+    def has_closed(self) -> bool:
+        """Whether a closed segment waits."""
+        return bool(self._closed)
+
+    def wake(self) -> None:
+        """Make `take_closed` ask `may_close` again."""
+        with self._changed:
+            self._changed.notify_all()
+
+    def give_back(self, columns: Columns) -> None:
+        """Let a later segment use these columns."""
+        if len(columns) == SEGMENT_ROWS and len(self._spare) < MAX_CLOSED + 1:
+            self._spare.append(columns)
+
+    # --- the thread
+
+    def _run(self) -> None:
+        while taken := self._take():
+            began = time.monotonic()
+            self._commit(taken)
+            self._counters.add("almenara_commit_seconds_total", time.monotonic() - began)
+
+    def _take(self) -> list[Submission]:
+        """What waits, up to a segment's worth; empty when it is time to end."""
+        with self._changed:
+            while not self._waiting and not self._stopping:
+                self._changed.wait()
+            taken: list[Submission] = []
+            rows = 0
+            while self._waiting and (not taken or rows + len(self._waiting[0].batch) <= SEGMENT_ROWS):
+                taken.append(self._waiting.popleft())
+                rows += len(taken[-1].batch)
+            self._waiting_rows -= rows
+            return taken
+
+    def _commit(self, taken: Sequence[Submission]) -> None:
+        admitted = [one for submission in taken if (one := self._admit(submission)) is not None]
+        records = [rows for _, rows, _ in admitted if len(rows) or rows.bus]
+        total = sum(map(len, records))
+        try:
+            if records:
+                self._append(records, total)
+        except AlmenaraError as error:
+            for submission, _, _ in admitted:
+                submission.done(0, (), error)
+            return
+        self._counters.add("almenara_rows_committed_total", total)
+        for submission, rows, rejected in admitted:
+            if rows.bus:
+                self.offsets[rows.bus] = max(rows.offset, self.offsets.get(rows.bus, -1))
+            for one in rejected:
+                self._counters.add("almenara_rows_rejected_total", one.rows, reason=one.reason)
+            submission.done(len(rows), rejected, None)
+
+    def _admit(self, submission: Submission) -> tuple[Submission, Rows, list[Rejected]] | None:
+        try:
+            ids, times, values, rejected = self._admission.admit(submission.batch, self._clock())
+        except (AlmenaraError, ValueError) as error:  # ValueError: a plugin made a batch that is none
+            submission.done(0, (), error)
+            return None
+        return submission, Rows(ids, times, values, submission.bus, submission.offset), rejected
+
+    def _append(self, records: Sequence[Rows], total: int) -> None:
+        segment, writer = self._segment_for(total)
+        try:
+            writer.append([(rows.buffers(), rows.offset) for rows in records])
+            segment.put(records)
+        finally:
+            with self._changed:
+                self._appending = False
+                if segment.n >= SEGMENT_ROWS:
+                    self._close_active()
+                self._changed.notify_all()
+
+    def _segment_for(self, rows: int) -> tuple[Segment, LogWriter]:
+        """The active segment with room for so many rows; waits while too many closed ones wait to be stored."""
+        with self._changed:
+            if self._active is not None and self._active[0].n + rows > len(self._active[0].columns):
+                self._close_active()
+            while self._active is None and len(self._closed) >= MAX_CLOSED:
+                if not self._changed.wait(STOP_WAIT_S) and self._stopping:
+                    raise Overloaded("the hub is stopping, and its store does not take rows")
+            if self._active is None:
+                self._active = self._open(rows)
+            self._appending = True
+            return self._active
+
+    def _open(self, rows: int) -> tuple[Segment, LogWriter]:
+        columns = self._spare.popleft() if self._spare and rows <= SEGMENT_ROWS else Columns(max(SEGMENT_ROWS, rows))
+        segment = Segment(self._next_seq, self._clock(), columns, dict(self.offsets))
+        writer = create_file(self._folder, segment)
+        self._next_seq += 1
+        return segment, writer
+
+    def _close_active(self) -> None:
+        with self._changed:
+            if self._active is not None:
+                segment, writer = self._active
+                self._active = None
+                writer.close()
+                self._closed.append(segment)
+                self._changed.notify_all()

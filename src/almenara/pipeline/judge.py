@@ -1,0 +1,135 @@
+"""Judging: stored rows go through each detector whose selector holds their series, row by row, in order of time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from almenara.model.batch import Batch, Verdict
+from almenara.model.series import SeriesTable, encode_key
+from almenara.pipeline.counters import Counters
+from almenara.pipeline.index import NAME, Selector, SeriesIndex
+from almenara.plugin.contracts import Detector
+from almenara.query import Matcher
+
+#: Names of the rows that judging makes; they are not judged themselves.
+ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
+NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?")
+
+NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A configured detector: its name, the series it judges, and how to make another one like it, for replay."""
+
+    name: str
+    matchers: tuple[Matcher, ...]
+    make: Callable[[], Detector]
+
+
+def empty_verdict(n: int) -> Verdict:
+    """A verdict of n rows that says nothing yet."""
+    return Verdict(*(np.full(n, np.nan) for _ in range(4)), np.ones(n), np.full(n, -1, np.int16))
+
+
+def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:
+    """`array`, made at least n long with `fill`."""
+    if len(array) >= n:
+        return array
+    new = np.full(max(n, len(array) * 3 // 2), fill, array.dtype)
+    new[: len(array)] = array
+    return new
+
+
+class Judge:
+    """All detectors of a hub and what they have learned; for the flush thread alone."""
+
+    def __init__(self, index: SeriesIndex, watches: Sequence[Watch], counters: Counters):
+        self._index, self._counters = index, counters
+        self.watches = tuple(watches)
+        self.detectors: dict[str, Detector] = {w.name: w.make() for w in watches}
+        self._selectors = {w.name: Selector(index, (*w.matchers, NOT_OURS)) for w in watches}
+        self._last = np.full(0, NEVER, np.int64)  # time of the last row judged, by series
+        self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
+        self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
+
+    def step(self, batch: Batch) -> tuple[Verdict, list[Batch]]:
+        """Judge and learn rows ordered by (id, time). Of several detectors the verdict with the highest score counts.
+
+        Rows not after the last judged time of their series are late: NaN, counted. Also returns the rows to store:
+        scores over the limit and the first one back under it, with their evidence.
+        """
+        n = len(self._index)
+        self._last = grown(self._last, n, NEVER)
+        on_time = np.asarray(batch.time > self._last[batch.id])
+        self._last[batch.id[on_time]] = batch.time[on_time]  # ordered by time within a series: the last one stays
+        if late := len(batch) - int(np.count_nonzero(on_time)):
+            self._counters.add("almenara_rows_late_total", late)
+        verdict, made = empty_verdict(len(batch)), []
+        for name in self.detectors:
+            rows = np.flatnonzero(on_time & self._selectors[name].mask()[batch.id])
+            if len(rows):
+                judged = Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
+                made.append(self._judge(name, judged, rows, verdict))
+        return verdict, [b for b in made if len(b)]
+
+    def _judge(self, name: str, judged: Batch, rows: np.ndarray, verdict: Verdict) -> Batch:
+        said = self.detectors[name].step(judged)
+        self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
+        higher = ~(said.score <= verdict.score[rows])  # also where nothing was said before
+        for column in ("score", "yhat", "lower", "upper", "share", "cause"):
+            getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
+        return self._anomalies(name, judged, said)
+
+    def _anomalies(self, name: str, judged: Batch, said: Verdict) -> Batch:
+        """Rows over the limit and the first one back under it, as rows of the series `anomaly...`."""
+        over = self._over[name] = grown(self._over[name], len(self._index), False)
+        now = said.score >= 1
+        self._counters.add("almenara_anomalies_total", int(np.count_nonzero(now)), detector=name)
+        before = np.empty(len(judged), np.bool_)
+        before[1:] = now[:-1]
+        first = np.concatenate(([True], judged.id[1:] != judged.id[:-1]))
+        before[first] = over[judged.id[first]]
+        last = np.concatenate((judged.id[1:] != judged.id[:-1], [True]))
+        over[judged.id[last]] = now[last]
+        rows = np.flatnonzero(now | (before & (said.score < 1)))
+        return self._made[name].rows(judged, said, rows)
+
+    def state(self) -> dict[str, dict[str, np.ndarray]]:
+        """What is learned, as arrays, by detector; under "" what judging itself knows."""
+        own = {"last": self._last.copy()} | {f"over_{name}": over.copy() for name, over in self._over.items()}
+        return {"": own} | {name: detector.state() for name, detector in self.detectors.items()}
+
+    def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+        """Go on from what `state` gave. Raises ValueError or KeyError where it does not fit these detectors."""
+        self._last = np.array(state[""]["last"], np.int64)
+        for name, detector in self.detectors.items():
+            self._over[name] = np.array(state[""][f"over_{name}"], np.bool_)
+            detector.restore(state[name])
+
+
+class _AnomalySeries:
+    """The series that hold what a detector found, made when a series has its first anomaly."""
+
+    def __init__(self, index: SeriesIndex, detector: str):
+        self._index, self._detector = index, detector
+        self._table = SeriesTable()
+        self._first = np.full(0, -1, np.int32)  # by series: id of its `anomaly` in the table; the others follow it
+
+    def rows(self, judged: Batch, said: Verdict, rows: np.ndarray) -> Batch:
+        ids = judged.id[rows]
+        self._first = grown(self._first, len(self._index), -1)
+        for id in np.unique(ids[self._first[ids] < 0]).tolist():
+            self._first[id] = self._add(id)
+        columns = [said.score[rows], said.yhat[rows], said.lower[rows], said.upper[rows]]
+        made = (self._first[ids][None, :] + np.arange(4, dtype=np.int32)[:, None]).ravel()
+        return Batch(self._table, made.astype(np.int32), np.tile(judged.time[rows], 4), np.concatenate(columns))
+
+    def _add(self, id: int) -> int:
+        series = self._index[id]
+        labels = dict(series.labels) | {"of": series.name, "detector": self._detector}
+        first, *_ = (self._table.intern(encode_key(name, labels)) for name in ANOMALY_NAMES)
+        return first
