@@ -11,6 +11,8 @@
     │   ├── NotSupported   it parses, and this version does not do it
     │   └── QueryTooLarge  it would read or return more than the stated limit
     ├── StoreError         the store cannot read or write
+    ├── BusError           a message broker cannot be started or reached
+    │   └── PortTaken      somebody else listens on the port
     ├── Refused            the hub does not take a write now; try again later
     │   ├── Overloaded     a queue is full
     │   └── DiskFull       free disk is below the floor
@@ -87,6 +89,18 @@ class QueryTooLarge(QueryError):
 
 class StoreError(AlmenaraError):
     """The store cannot read or write."""
+
+
+class BusError(AlmenaraError):
+    """A message broker cannot be started or reached."""
+
+
+class PortTaken(BusError):
+    """Somebody else listens on the port."""
+
+    def __init__(self, host: str, port: int):
+        self.host, self.port = host, port
+        super().__init__(f"{host}:{port}: another program listens there; stop it, or choose another port")
 
 
 class Refused(AlmenaraError):
