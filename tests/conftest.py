@@ -1,7 +1,7 @@
 """What all tests share: the marker for tests of real parts, and a free port.
 
-`@pytest.mark.real("mosquitto", "mosquitto-clients")` marks a test that needs these Debian packages (or programs of these
-names). Where one is missing the test is left out and named at the end; with ALMENARA_TESTS_COMPLETE=1 it fails.
+`@pytest.mark.real("mosquitto", "mosquitto-clients")` marks a test that needs these Debian packages (or programs of
+these names). Where one is missing the test is left out and named at the end; with ALMENARA_TESTS_COMPLETE=1 it fails.
 """
 
 from __future__ import annotations

@@ -16,8 +16,13 @@ from almenara.plugin.contracts import KINDS
 ROOT = Path(almenara.__file__).parent
 
 
-def public_classes(path: Path) -> set[str]:
-    return {n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.ClassDef) and n.name[0] != "_"}
+def imported_names(path: Path) -> set[str]:
+    """Modules, and names in modules, that a file imports."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}", *(f"{node.module}.{a.name}" for a in node.names)}
+    return found
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -28,18 +33,14 @@ def test_every_registered_plugin_loads(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_plugin_file_is_registered(kind: str) -> None:
-    """A module of a plural folder that defines a class holds a plugin, unless its name begins with `_`."""
-    folder = ROOT / KINDS[kind][0].partition(".")[2]
-    registered = {e.module.rpartition(".")[2] for e in registry.entries(kind).values()}
-    files = {p.stem for p in folder.glob("[!_]*.py") if public_classes(p)}
-    files |= {p.name for p in folder.glob("[!_]*") if (p / "__init__.py").exists()}
-    assert files - {m for m in files if helps_only(folder, m)} <= registered
-
-
-def helps_only(folder: Path, module: str) -> bool:
-    """Does a module only hold what its neighbours use? Then it says so: its docstring begins with `Shared`."""
-    path = folder / f"{module}.py" if (folder / f"{module}.py").exists() else folder / module / "__init__.py"
-    return (ast.get_docstring(ast.parse(path.read_text())) or "").startswith("Shared")
+    """A file in a plural folder is a registered plugin, or one of its neighbours uses it."""
+    package = KINDS[kind][0]
+    files = {p for p in ROOT.joinpath(package.partition(".")[2]).glob("*.py") if p.name != "__init__.py"}
+    registered = {e.module for e in registry.entries(kind).values()}
+    unused = {f"{package}.{p.stem}" for p in files} - registered
+    for path in (*files, ROOT.joinpath(package.partition(".")[2], "__init__.py")):
+        unused -= imported_names(path)
+    assert not unused, f"neither an entry point of {package} in pyproject.toml nor used by one"
 
 
 def test_an_unknown_name_lists_near_ones(monkeypatch: pytest.MonkeyPatch) -> None:

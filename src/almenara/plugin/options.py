@@ -14,9 +14,10 @@
 `name: text`; lines indented deeper go on with the text before them. A blank line or a line that is not indented ends
 the list.
 
-**Types.** str, int, float, bool, Path, Literal[...], Secret, list[T], dict[str, T], `T | None`; numbers may carry
-bounds as `Annotated[int, Range(0, 2)]`. A float named `*_s` (or of type `Duration`) also takes a text such as "5m".
-A name that is a Python keyword gets a `_` at its end (`for_`) and is written without it.
+**Types.** str, int, float, bool, Path, Literal[...], Secret, list[T], dict[str, T], `T | None`. Numbers may have bounds
+as `Annotated[int, Range(0, 2)]`, texts a condition as `Annotated[str, Must(words, function)]`. A float named `*_s` (or
+of type `Duration`) also takes a text such as "5m". A name that is a Python keyword gets a `_` at its end (`for_`) and
+is written without it.
 
 **Not options** are parameters that begin with `_`, and those that the house gives (`GIVEN`).
 """
@@ -35,9 +36,23 @@ from functools import lru_cache
 from typing import Annotated, Any
 
 from almenara.model.errors import ConfigError, PluginError, Problem
-from almenara.plugin.values import Duration, Invalid, Range, Secret, check_value, describe, render
+from almenara.plugin.values import Duration, Invalid, Must, Range, Secret, check_value, describe, render, show, toml_key
 
-__all__ = ["GIVEN", "REQUIRED", "Duration", "Option", "Range", "Secret", "build", "check", "options_of", "read"]
+__all__ = [
+    "GIVEN",
+    "REQUIRED",
+    "Duration",
+    "Must",
+    "Option",
+    "Range",
+    "Secret",
+    "build",
+    "check",
+    "construct",
+    "options_of",
+    "read",
+    "show",
+]
 
 #: Parameters that the house passes to a constructor that has them; a user cannot set them.
 GIVEN = frozenset({"clock", "folder"})
@@ -135,7 +150,7 @@ def read(cls: Any, table: Mapping[str, Any], where: str = "") -> tuple[dict[str,
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, value in table.items():
-        place = f"{where}.{key}" if where else key
+        place = f"{where}.{toml_key(key)}" if where else toml_key(key)
         option = options.get(key)
         if option is None:
             near = get_close_matches(key, options, n=1, cutoff=0.6)
@@ -166,11 +181,15 @@ def build(cls: Any, table: Mapping[str, Any], where: str = "", **given: Any) -> 
     values, problems = read(cls, table, where)
     if problems:
         raise ConfigError(problems)
+    return construct(cls, values, where, **given)
+
+
+def construct(cls: Any, values: Mapping[str, Any], where: str = "", **given: Any) -> Any:
+    """An instance from the arguments that `read` gave, and from what the house gives."""
     parameters = inspect.signature(cls).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
-    values |= {k: v for k, v in given.items() if anything or k in parameters}
     try:
-        return cls(**values)
+        return cls(**values, **{k: v for k, v in given.items() if anything or k in parameters})
     except ValueError as error:
         raise ConfigError([Problem(where or getattr(cls, "__name__", "?"), str(error))]) from error
 

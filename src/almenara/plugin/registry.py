@@ -31,7 +31,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def load(kind: str, name: str) -> Any:
-    """The class of a plugin. Raises PluginError for an unknown name, MissingExtra where it needs an extra's packages."""
+    """The class of a plugin. Raises PluginError for an unknown name, MissingExtra where packages are missing."""
     known = entries(kind)
     entry = known.get(name)
     if entry is None:
@@ -50,7 +50,7 @@ def load(kind: str, name: str) -> Any:
 
 
 def extra_of(module: str) -> str:
-    """The smallest extra of ours that brings a module: `numpy` -> `notebook`; `hub`, which has everything, if unknown."""
+    """The smallest extra of ours that brings a module: `numpy` -> `notebook`. `hub`, which has all, if unknown."""
     try:
         requirements = metadata(PACKAGE).get_all("Requires-Dist") or []
     except PackageNotFoundError:

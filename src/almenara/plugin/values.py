@@ -6,7 +6,7 @@ import math
 import os
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -37,6 +37,14 @@ class Range:
                 return _one_of([str(n) for n in range(int(self.low), int(self.high) + 1)])
             return f"from {self.low:g} to {self.high:g}"
         return f"at least {self.low:g}" if self.low is not None else f"at most {self.high:g}"
+
+
+@dataclass(frozen=True, slots=True)
+class Must:
+    """A condition on a text: `Annotated[str, Must("HOST:PORT", is_address)]`. `words` says what it must be."""
+
+    words: str
+    holds: Callable[[str], bool]
 
 
 class Secret(str):
@@ -145,7 +153,7 @@ def _check_table(value: Any, member: Any, base: Any) -> dict[str, Any]:
         try:
             found[key] = check_value(one, member)
         except Invalid as error:
-            raise Invalid(str(error), f".{key}{error.path}") from error
+            raise Invalid(str(error), f".{toml_key(key)}{error.path}") from error
     return found
 
 
@@ -166,6 +174,8 @@ def _check_scalar(value: Any, base: Any, marks: tuple[Any, ...]) -> Any:
         if base is Path:
             return Path(value).expanduser()
         if base is str:
+            if wrong := [m.words for m in marks if isinstance(m, Must) and not m.holds(value)]:
+                raise _mismatch(wrong[0], value)
             return value
     raise _mismatch(_words_of(base, marks), value)
 
@@ -216,6 +226,9 @@ def describe(annotation: Any, plural: bool = False) -> str:
 
 def _words_of(base: Any, marks: tuple[Any, ...], plural: bool = False) -> str:
     words = _WORDS.get(base, ("a value", "values"))[plural]
+    for mark in marks:
+        if isinstance(mark, Must) and not plural:
+            words = mark.words
     if "duration" in marks and base is float:
         words = "durations" if plural else 'a duration (seconds, or a text such as "5m")'
     bounds = next((m for m in marks if isinstance(m, Range)), None)
@@ -263,7 +276,7 @@ def render(value: Any, annotation: Any = Any) -> str:
     if isinstance(value, str | Path):
         return _quoted(str(value))
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{_key(k)} = {render(v)}" for k, v in value.items()) + " }" if value else "{}"
+        return "{ " + ", ".join(f"{toml_key(k)} = {render(v)}" for k, v in value.items()) + " }" if value else "{}"
     if isinstance(value, list | tuple | set | frozenset):
         return "[" + ", ".join(map(render, value)) + "]"
     return str(value)
@@ -273,10 +286,11 @@ def _quoted(text: str) -> str:
     if "'" not in text and ('"' in text or "\\" in text) and text.isprintable():
         return f"'{text}'"
     escaped = text.replace("\\", r"\\").replace('"', r"\"")
-    return '"' + "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in escaped) + '"'
+    return '"' + "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in escaped) + '"'
 
 
-def _key(name: str) -> str:
+def toml_key(name: str) -> str:
+    """A key as TOML writes it: in quotes where it has other characters than letters, digits, `-` and `_`."""
     bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
     return name if bare else _quoted(name)
 

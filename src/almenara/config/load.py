@@ -1,0 +1,273 @@
+"""From a file to a checked `Config`: every mistake is found in one go and told with its line."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from almenara.config import schema
+from almenara.config.lines import join, line_of, locate
+from almenara.config.schema import PLUGINS, SECTIONS, Data, Http, Mqtt, Plugin, Publish, Rule, Site
+from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
+from almenara.plugin import options, registry
+
+MAX_BYTES = 4_000_000
+
+#: What runs where the file has no section of this name.
+DEFAULTS: dict[str, dict[str, Any]] = {
+    "topics": {"#": Plugin("codec", "#", "json", where='topics."#"')},
+    "collectors": {"host": Plugin("collector", "host", "host", where="collectors.host")},
+    "detectors": {"seasonal": Plugin("detector", "seasonal", "seasonal", where="detectors.seasonal")},
+    "rules": {"anomaly": Rule(expr="anomaly_score > 1", for_=300.0)},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake(Problem):
+    """A problem with its place in a file. line: 0 where it is in no file. key: the dotted path."""
+
+    file: str = ""
+    line: int = 0
+    key: str = ""
+
+    @property
+    def expected(self) -> str:
+        """What should stand there, where the message says it."""
+        match = re.match(r"must be (.*); got |is missing; expected (.*)", self.message, re.DOTALL)
+        return (match[1] or match[2]) if match else ""
+
+    @property
+    def found(self) -> str:
+        """What stands there, where the message says it."""
+        return self.message.rpartition("; got ")[2] if "; got " in self.message else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A checked configuration. Nothing in it was opened, connected or started."""
+
+    path: Path | None = None
+    site: Site = field(default_factory=Site)
+    http: Http = field(default_factory=Http)
+    mqtt: Mqtt = field(default_factory=Mqtt)
+    data: Data = field(default_factory=Data)
+    publish: Publish = field(default_factory=Publish)
+    topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
+    transports: Mapping[str, Plugin] = field(default_factory=dict)
+    collectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["collectors"])
+    detectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["detectors"])
+    rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULTS["rules"])
+    notifiers: Mapping[str, Plugin] = field(default_factory=dict)
+    stores: Mapping[str, Plugin] = field(default_factory=dict)
+    given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
+
+    @property
+    def store(self) -> Plugin:
+        """The store that [data] names, with its options from [stores]."""
+        name = self.data.store
+        return self.stores.get(name) or Plugin("store", name, name, where=f"stores.{name}")
+
+
+def load(path: Path | str | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The configuration in a file (None: the defaults), with `overrides` such as {"http.listen": "0.0.0.0:80"} on top.
+
+    Overrides that are None are left out. Raises ConfigError with every mistake, in the order of the file.
+    """
+    text = _read_text(Path(path)) if path is not None else ""
+    tables = _parse(text, str(path))
+    check = _Check(tables)
+    given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    if path is not None:
+        check.version()
+    for key, value in given.items():
+        section, _, name = key.partition(".")
+        if isinstance(tables.setdefault(section, {}), dict):
+            tables[section][name] = value
+    parts = check.all()
+    if check.problems:
+        lines = locate(text)
+        found = [_place(p, str(path or ""), lines, given) for p in check.problems]
+        raise ConfigError(sorted(found, key=attrgetter("line")))
+    keys = frozenset(f"{s}.{k}" for s in SECTIONS for k in tables.get(s, ()))
+    return Config(path=Path(path) if path is not None else None, given=keys, **parts)
+
+
+def _place(problem: Problem, file: str, lines: dict[str, int], given: Mapping[str, Any]) -> Mistake:
+    key = problem.where
+    if not file or any(key == g or key.startswith(g + "[") for g in given):
+        return Mistake(f"command line: {key}", problem.message, problem.hint, key=key)
+    line = line_of(lines, key) or 1
+    return Mistake(f"{file}:{line}: {key}", problem.message, problem.hint, file, line, key)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        if len(raw) > MAX_BYTES:
+            raise ConfigError([Mistake(str(path), f"is larger than {MAX_BYTES} bytes", file=str(path))])
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        hint = f"almenara init --output {path} writes one" if isinstance(error, FileNotFoundError) else ""
+        raise ConfigError([Mistake(str(path), f"cannot be read: {error.strerror}", hint, str(path))]) from error
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        problem = Mistake(f"{path}:{line}", f"is not UTF-8 text (byte 0x{raw[error.start]:02x})", "", str(path), line)
+        raise ConfigError([problem]) from error
+
+
+def _parse(text: str, file: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        match = re.fullmatch(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)", str(error), re.DOTALL)
+        message, line, column = match.groups() if match else (str(error), None, None)
+        at = int(line) if line else max(1, len(text.splitlines()))
+        what = f"is no TOML: {message[0].lower()}{message[1:]}" + (f", at column {column}" if column else "")
+        raise ConfigError([Mistake(f"{file}:{at}", what, "", file, at)]) from error
+    except RecursionError as error:
+        raise ConfigError([Mistake(file, "is nested too deeply", file=file)]) from error
+
+
+class _Check:
+    """All checks of one document; what is wrong gathers in `problems`."""
+
+    def __init__(self, tables: dict[str, Any]):
+        self.tables = tables
+        self.problems: list[Problem] = []
+
+    def say(self, where: str, message: str, hint: str = "") -> None:
+        self.problems.append(Problem(where, message, hint))
+
+    def version(self) -> None:
+        found = self.tables.get("version")
+        if found is None:
+            self.say(
+                "version", f"is missing; expected {schema.VERSION}", f"write version = {schema.VERSION} at the top"
+            )
+        elif found != schema.VERSION or isinstance(found, bool):
+            hint = "a newer almenara wrote this file" if isinstance(found, int) and found > schema.VERSION else ""
+            self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
+
+    def all(self) -> dict[str, Any]:
+        known = ["version", *SECTIONS, *PLUGINS, "rules"]
+        for key in self.tables:
+            if key not in known:
+                near = get_close_matches(key, known, n=1)
+                self.say(join((key,)), "unknown section", f"did you mean {near[0]}?" if near else "")
+        parts = {name: self.section(name, cls) for name, cls in SECTIONS.items()}
+        parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables}
+        if "rules" in self.tables:
+            parts["rules"] = {name: self.rule(name, table) for name, table in self.named("rules")}
+        self.sense(parts)
+        return parts
+
+    def section(self, name: str, cls: Any) -> Any:
+        table = self.tables.get(name, {})
+        if not isinstance(table, dict):
+            self.say(name, f"must be a table; got {options.show(table)}", f"write [{name}]")
+            return None
+        values, problems = options.read(cls, table, name)
+        self.problems += problems
+        return None if problems else cls(**values)
+
+    def named(self, section: str) -> list[tuple[str, dict[str, Any]]]:
+        """(name, table) of a section of named tables."""
+        tables = self.tables[section]
+        if not isinstance(tables, dict):
+            self.say(
+                section, f"must be tables, one for each name; got {options.show(tables)}", f"write [{section}.NAME]"
+            )
+            return []
+        for name, table in tables.items():
+            if not isinstance(table, dict):
+                place = join((section, name))
+                self.say(place, f"must be a table; got {options.show(table)}", f"write [{section}.NAME]")
+        return [(name, table) for name, table in tables.items() if isinstance(table, dict)]
+
+    def plugins(self, section: str) -> dict[str, Plugin]:
+        kind, chooser, matched = PLUGINS[section]
+        found = {}
+        for name, table in self.named(section):
+            where = join((section, name))
+            if section == "topics" and not schema.is_topic_filter(name):
+                self.say(where, f"must be an MQTT topic filter such as sensors/# or +/state; got {options.show(name)}")
+            plugin = table.get(chooser, "json" if section == "topics" else name)
+            rest = {k: v for k, v in table.items() if k != chooser and not (matched and k == "match")}
+            match = table.get("match", "") if matched else ""
+            self.selector(f"{where}.match", match)
+            values = self.plugin_options(kind, plugin, rest, where, chooser if chooser in table else "")
+            found[name] = Plugin(kind, name, plugin, values, match, where)
+        return found
+
+    def plugin_options(self, kind: str, plugin: Any, table: dict[str, Any], where: str, chooser: str) -> dict[str, Any]:
+        place = f"{where}.{chooser}" if chooser else where
+        if not isinstance(plugin, str):
+            self.say(place, f"must be the name of a {kind}; got {options.show(plugin)}")
+            return {}
+        try:
+            values, problems = options.read(registry.load(kind, plugin), table, where)
+        except MissingExtra as error:
+            self.say(place, *str(error).split(": ", 1))
+            return {}
+        except PluginError as error:
+            message, _, hint = str(error).partition("; ")
+            self.say(place, message, hint if chooser else f'{hint}, or say which with plugin = "..."')
+            return {}
+        self.problems += problems
+        return values
+
+    def rule(self, name: str, table: dict[str, Any]) -> Rule | None:
+        where = join(("rules", name))
+        values, problems = options.read(Rule, table, where)
+        self.problems += problems
+        if "expr" in values:
+            self.expression(f"{where}.expr", values["expr"], "parse_comparison")
+        return None if problems else Rule(**values)
+
+    def selector(self, where: str, text: Any) -> None:
+        if not isinstance(text, str):
+            self.say(where, f"must be a selector such as '{{city=\"Mumbai\"}}'; got {options.show(text)}")
+        elif text:
+            self.expression(where, text, "parse_selector")
+
+    def expression(self, where: str, text: str, parser: str) -> None:
+        """Check a text with a function of `almenara.query`, imported only here: an agent has no use for it."""
+        try:
+            from almenara import query
+
+            parse: Callable[[str], Any] = getattr(query, parser)
+            parse(text)
+        except QueryError as error:
+            self.say(where, str(error))
+        except (MissingExtra, ModuleNotFoundError):
+            self.say(where, "cannot be checked without the expression parser", "pip install 'almenara[hub]'")
+
+    def sense(self, parts: dict[str, Any]) -> None:
+        """What goes wrong between keys that are right alone."""
+        http, mqtt, data, publish = (parts[k] for k in ("http", "mqtt", "data", "publish"))
+        if http and not http.token and not schema.is_loopback(schema.split_address(http.listen)[0]):
+            self.say(
+                "http.listen", f"{http.listen} can be reached from other machines, and there is no token", _OPEN_HTTP
+            )
+        if mqtt and mqtt.url and "listen" in self.tables.get("mqtt", {}):
+            self.say("mqtt.listen", "does not go with url: either our own broker listens, or yours is used")
+        open_broker = mqtt and mqtt.enabled and not mqtt.url and not (mqtt.username and mqtt.password)
+        if open_broker and not schema.is_loopback(schema.split_address(mqtt.listen)[0]):
+            what = f"{mqtt.listen} can be reached from other machines, and there is no username and password"
+            self.say("mqtt.listen", what, "set mqtt.username and mqtt.password, or start with --listen-all")
+        chosen = data and "store" in self.tables.get("data", ())
+        if chosen and data.store not in parts.get("stores", {}) and data.store not in registry.names("store"):
+            installed = ", ".join(registry.names("store"))
+            self.say("data.store", f"no store is called {options.show(data.store)}; installed: {installed}")
+        for i, text in enumerate(publish.judged if publish else ()):
+            self.selector(f"publish.judged[{i}]", text)
+
+
+_OPEN_HTTP = 'set http.token (for example "env:ALMENARA_TOKEN"), or start with --listen-all, which makes one'

@@ -1,0 +1,220 @@
+"""The sections of `hub.toml` as classes: their fields are the keys, checked by the same machinery as plugin options."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from almenara.plugin import options, registry
+from almenara.plugin.options import Duration, Must, Range, Secret
+
+VERSION = 1
+NO_SECRET = Secret("")
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """`127.0.0.1:8642` or `[::1]:8642` as host and port. Raises ValueError."""
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([^\s:/\[\]]+)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError(f"{text!r} is no address; expected HOST:PORT such as 127.0.0.1:8642")
+    return match[1] or match[2], int(match[3])
+
+
+def is_loopback(host: str) -> bool:
+    """Can only this machine reach a server that listens on this host?"""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_address(text: str) -> bool:
+    try:
+        split_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_broker(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return (
+            parts.scheme in ("mqtt", "mqtts") and bool(parts.hostname) and parts.port != 0 and parts.path in ("", "/")
+        )
+    except ValueError:
+        return False
+
+
+def _is_zone(text: str) -> bool:
+    try:
+        zoneinfo.ZoneInfo(text)
+    except (ValueError, OSError, zoneinfo.ZoneInfoNotFoundError):
+        return False
+    return True
+
+
+def is_topic_filter(text: str) -> bool:
+    """Is this an MQTT topic filter: `#` only as the last level, `+` only as a whole level?"""
+    levels = text.split("/")
+    ends = all("#" not in level for level in levels[:-1]) and ("#" not in levels[-1] or levels[-1] == "#")
+    return bool(text) and len(text.encode()) <= 65535 and ends and all("+" not in x or x == "+" for x in levels)
+
+
+Address = Annotated[str, Must("HOST:PORT, such as 127.0.0.1:8642", _is_address)]
+TopicFilter = Annotated[str, Must("an MQTT topic filter such as sensors/# or +/state", is_topic_filter)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where this hub stands.
+
+    Options:
+        name: What people call it; it heads pages and messages.
+        timezone: The zone whose days and hours seasons follow, such as "Europe/Madrid".
+        country: Two letters (ISO 3166), for public holidays.
+    """
+
+    name: str = ""
+    timezone: Annotated[str, Must('the name of a time zone, such as "Europe/Madrid"', _is_zone)] = "UTC"
+    country: Annotated[str, Must('two capital letters, such as "ES"', lambda t: bool(re.fullmatch("[A-Z]{2}|", t)))] = (
+        ""
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Http:
+    """The dashboard, the API and writes over HTTP.
+
+    Options:
+        listen: Where to listen.
+        token: What callers must send ("Authorization: Bearer ..."); needed to listen beyond this machine.
+        max_body_mb: The largest body taken.
+    """
+
+    listen: Address = "127.0.0.1:8642"
+    token: Secret = NO_SECRET
+    max_body_mb: Annotated[float, Range(0.001, 1024)] = 16.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt:
+    """The broker that brings messages: one of ours, or yours.
+
+    Options:
+        enabled: false: no broker at all.
+        listen: Where our own broker listens.
+        url: A broker of yours, "mqtt://HOST:PORT" or "mqtts://HOST:PORT" (TLS); ours is then not started.
+        username: Who may connect to our broker, or who we are at yours.
+        password: The password that goes with it.
+        topics: Which topics to read.
+    """
+
+    enabled: bool = True
+    listen: Address = "127.0.0.1:1883"
+    url: Annotated[str, Must('"mqtt://HOST:PORT" or "mqtts://HOST:PORT"', lambda t: not t or _is_broker(t))] = ""
+    username: str = ""
+    password: Secret = NO_SECRET
+    topics: list[TopicFilter] = field(default_factory=lambda: ["#"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Data:
+    """What is kept, where, and how much of it.
+
+    Options:
+        folder: Everything the hub keeps; a relative path counts from where the hub is started.
+        store: The store that keeps samples; its own options stand under [stores.NAME].
+        retention: Samples older than this are deleted, and refused when they arrive; 0 = never.
+        min_free_mb: With less free disk than this, writes are refused (507) until there is room again.
+        series_limit: How many series there may be; rows of more are rejected and counted.
+        new_series_per_minute: How many series may appear in a minute; rows of more are rejected and counted.
+        future_s: How far ahead of the hub's clock a time may be; rows beyond are rejected and counted.
+    """
+
+    folder: Path = Path("almenara-data")
+    store: str = "chdb"
+    retention: Annotated[Duration, Range(0)] = 0.0
+    min_free_mb: Annotated[float, Range(0)] = 200.0
+    series_limit: Annotated[int, Range(1, 2_000_000_000)] = 1_000_000
+    new_series_per_minute: Annotated[int, Range(0)] = 100_000
+    future_s: Annotated[float, Range(0)] = 300.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Publish:
+    """What the hub sends on MQTT besides anomalies and alarms.
+
+    Options:
+        judged: Selectors, such as '{city="Mumbai"}'; every judged row of their series is published.
+    """
+
+    judged: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """When to raise an alarm.
+
+    Options:
+        expr: A comparison such as 'cpu_usage{host="a"} > 90' or 'anomaly_score > 1'.
+        for: How long it must hold before the alarm fires.
+        keep_firing_for: How long it must be over before the alarm is resolved.
+        severity: How bad it is; without it, the anomaly score says.
+        labels: Added to the labels of the alarm.
+        annotations: Texts for people, such as summary and runbook.
+    """
+
+    expr: str
+    for_: Annotated[Duration, Range(0)] = 0.0
+    keep_firing_for: Annotated[Duration, Range(0)] = 0.0
+    severity: Literal["warning", "minor", "major", "critical"] | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Plugin:
+    """One configured plugin: `name` as the file calls it, `plugin` its name among the installed ones of its kind.
+
+    values: the constructor's arguments, checked. match: a selector text, for kinds that have one; empty = everything.
+    """
+
+    kind: str
+    name: str
+    plugin: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    match: str = ""
+    where: str = ""
+
+    def load(self) -> Any:
+        """Its class. Raises PluginError, MissingExtra."""
+        return registry.load(self.kind, self.plugin)
+
+    def build(self, **given: Any) -> Any:
+        """A new instance. `given`: what the house gives (clock, folder); passed on where the constructor takes it."""
+        return options.construct(self.load(), self.values, self.where, **given)
+
+
+#: Sections that are one table, and their classes.
+SECTIONS: dict[str, Any] = {"site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish}
+
+#: Sections of named tables with a plugin each: (kind, the key that chooses the plugin, whether `match` is a key).
+#: Without that key the table's own name is the plugin's.
+PLUGINS: dict[str, tuple[str, str, bool]] = {
+    "topics": ("codec", "codec", False),
+    "transports": ("transport", "plugin", False),
+    "collectors": ("collector", "plugin", False),
+    "detectors": ("detector", "plugin", True),
+    "notifiers": ("notifier", "plugin", True),
+    "stores": ("store", "plugin", False),
+}
+
+#: Keys of a plugin's table that are not the plugin's; no plugin may have an option of these names.
+RESERVED = frozenset({"plugin", "codec", "match"})
