@@ -60,22 +60,22 @@ def to_prometheus(matrix: Matrix, instant: bool) -> dict[str, Any]:
         raise ValueError(f"an instant answer has one time; got {len(times)}")
     column = [format_value(v) for v in matrix.values[:, 0].tolist()]
     if matrix.scalar:
-        return {"resultType": "scalar", "result": [times[0], column[0]]}
+        return {"resultType": "scalar", "result": [times[0], format_value(float(matrix.values[0, 0]), exponent=False)]}
     rows_now = zip(matrix.labels, column, matrix.present[:, 0].tolist(), strict=True)
     vector = [{"metric": labels, "value": [times[0], v]} for labels, v, p in rows_now if p]
     return {"resultType": "vector", "result": vector}
 
 
-def format_value(value: float) -> str:
+def format_value(value: float, exponent: bool = True) -> str:
     """A number as Prometheus writes it: the shortest text that reads back the same; NaN, +Inf, -Inf.
 
-    No exponent from 1e-6 to below 1e21, as its `jsonutil.MarshalFloat`.
+    An exponent only below 1e-6 and from 1e21, as its `jsonutil.MarshalFloat`; none at all in scalars.
     """
     text = repr(value)
     if text.endswith(".0"):
         return text[:-2]
     if "e" in text:
-        return format(Decimal(text), "f") if 1e-6 <= abs(value) < 1e21 else text
+        return text if exponent and not 1e-6 <= abs(value) < 1e21 else format(Decimal(text), "f")
     return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}.get(text, text)
 
 
