@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from almenara.model.batch import Batch, Rejected
-from almenara.model.series import FIELD, MAX_KEY_BYTES, MAX_LABELS, SeriesList
+from almenara.model.series import FIELD, MAX_KEY_BYTES, MAX_LABELS, Series, SeriesList
 from almenara.model.time import EARLIEST_NS, MINUTE_NS, NS
 from almenara.pipeline.index import SeriesIndex
 
@@ -26,6 +26,14 @@ class Limits:
     new_series_per_minute: int = 100_000
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Turned:
+    """Rows of a batch that were turned away for one reason. at: int64[k], their positions in the batch."""
+
+    rejected: Rejected
+    at: np.ndarray
+
+
 class Admission:
     """Rows of decoded batches to rows of the hub, by the commit thread alone.
 
@@ -38,23 +46,22 @@ class Admission:
         self._allowance = float(limits.new_series_per_minute)
         self._allowance_ns = 0
 
-    def admit(self, batch: Batch, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Rejected]]:
-        """(id, time, value) of the rows that stay, in their order and with the hub's ids, and what was rejected."""
+    def admit(self, batch: Batch, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Turned]]:
+        """(id, time, value) of the rows that stay, in their order and with the hub's ids, and what was turned away."""
         local = np.asarray(batch.id, np.int32)
         time, value = np.asarray(batch.time, np.int64), np.asarray(batch.value, np.float64)
         ids = self._intern(batch.series, local, now_ns)
         keep = np.ones(len(local), np.bool_)
-        rejected: list[Rejected] = []
+        turned: list[Turned] = []
         for reason, wrong in self._tests(ids, time, value, now_ns):
             wrong &= keep
-            if rows := int(np.count_nonzero(wrong)):
-                keep &= ~wrong
-                first = int(np.argmax(wrong))
-                found = f"{batch.series[int(local[first])]} = {value[first]:g} at {time[first]} ns"
-                rejected.append(Rejected("admission", reason, rows, found[:200]))
-        if rejected:
+            if len(at := np.flatnonzero(wrong)):
+                keep[at] = False
+                found = f"{_text(batch.series, int(local[at[0]]))} = {value[at[0]]:g} at {time[at[0]]} ns"
+                turned.append(Turned(Rejected("admission", reason, len(at), found), at))
+        if turned:
             ids, time, value = ids[keep], time[keep], value[keep]
-        return ids, time, value, rejected
+        return ids, time, value, turned
 
     def _tests(self, ids: np.ndarray, time: np.ndarray, value: np.ndarray, now_ns: int) -> list[tuple[str, np.ndarray]]:
         tests = [
@@ -108,6 +115,12 @@ class Admission:
         given = min(wanted, int(self._allowance), max(0, self._limits.series - len(self._index)))
         self._allowance -= given
         return given
+
+
+def _text(series: SeriesList, id: int) -> str:
+    """A series for a person to read, also where its key is none."""
+    key = series.keys[id]
+    return str(Series.from_key(key))[:160] if _is_good(key) else repr(key[:80])
 
 
 def _is_good(key: bytes) -> bool:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from almenara.model.batch import Batch, Rejected
+from almenara.model.batch import Batch
 from almenara.model.errors import AlmenaraError, DiskFull, Overloaded
-from almenara.pipeline.admission import Admission, Limits
+from almenara.pipeline.admission import Admission, Limits, Turned
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.log import LogReader, LogWriter
@@ -25,16 +25,16 @@ MAX_CLOSED = 2
 #: A stopping hub waits so long for its store before it turns down what still waits to be committed.
 STOP_WAIT_S = 3.0
 
-Done = Callable[[int, Sequence[Rejected], Exception | None], None]
+Done = Callable[[int, Sequence[Turned], Exception | None], None]
 
 
-def _ignore(rows: int, rejected: Sequence[Rejected], error: Exception | None) -> None:
+def _ignore(rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
     """For rows whose sender waits for nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A batch to commit. `done(rows kept, rejected, error)` is called once, from the commit thread."""
+    """A batch to commit. `done(rows kept, turned away, error)` is called once, from the commit thread."""
 
     batch: Batch
     bus: str = ""
@@ -92,6 +92,7 @@ class Committer:
         self._admission = Admission(index, limits, self.series_log.append)
         self._next_seq = next_seq
         self.offsets: dict[str, int] = dict(offsets or {})  # bus -> up to where it is committed
+        self.committed = 0  # commits of this run
         self._changed = threading.Condition()
         self._waiting: deque[Submission] = deque()
         self._waiting_rows = 0
@@ -194,7 +195,7 @@ class Committer:
             return taken
 
     def _commit(self, taken: Sequence[Submission]) -> None:
-        admitted = [one for submission in taken if (one := self._admit(submission)) is not None]
+        admitted = [some for submission in taken if (some := self._admit(submission)) is not None]
         records = [rows for _, rows, _ in admitted if len(rows) or rows.bus]
         total = sum(map(len, records))
         try:
@@ -205,26 +206,27 @@ class Committer:
                 submission.done(0, (), error)
             return
         self._counters.add("almenara_rows_committed_total", total)
-        for submission, rows, rejected in admitted:
+        for submission, rows, turned in admitted:
             if rows.bus:
                 self.offsets[rows.bus] = max(rows.offset, self.offsets.get(rows.bus, -1))
-            for one in rejected:
-                self._counters.add("almenara_rows_rejected_total", one.rows, reason=one.reason)
-            submission.done(len(rows), rejected, None)
+            for one in turned:
+                self._counters.add("almenara_rows_rejected_total", len(one.at), reason=one.rejected.reason)
+            submission.done(len(rows), turned, None)
 
-    def _admit(self, submission: Submission) -> tuple[Submission, Rows, list[Rejected]] | None:
+    def _admit(self, submission: Submission) -> tuple[Submission, Rows, list[Turned]] | None:
         try:
-            ids, times, values, rejected = self._admission.admit(submission.batch, self._clock())
+            ids, times, values, turned = self._admission.admit(submission.batch, self._clock())
         except (AlmenaraError, ValueError) as error:  # ValueError: a plugin made a batch that is none
             submission.done(0, (), error)
             return None
-        return submission, Rows(ids, times, values, submission.bus, submission.offset), rejected
+        return submission, Rows(ids, times, values, submission.bus, submission.offset), turned
 
     def _append(self, records: Sequence[Rows], total: int) -> None:
         segment, writer = self._segment_for(total)
         try:
             writer.append([(rows.buffers(), rows.offset) for rows in records])
             segment.put(records)
+            segment.commit = self.committed = self.committed + 1
         finally:
             with self._changed:
                 self._appending = False

@@ -13,11 +13,12 @@ from typing import Protocol, TypeVar
 
 import numpy as np
 
-from almenara.model.alarm import Transition
-from almenara.model.batch import Batch, Rejected, Verdict
+from almenara.model.alarm import Alarm, Incident, Transition
+from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import Refused, StoreError
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
+from almenara.pipeline.admission import Turned
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.folder import DataFolder
@@ -55,10 +56,13 @@ class Judged:
 
 
 class Alarms(Protocol):
-    """What decides alarms; see `almenara.alarm`."""
+    """What decides alarms; see `almenara.alarm`. `step` and `tick` are the flush thread's, the rest anybody's."""
 
     def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]: ...
     def tick(self, now_ns: int) -> Sequence[Transition]: ...
+    def open(self) -> list[Alarm]: ...
+    def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]: ...
+    def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]: ...
 
 
 class Flusher:
@@ -81,7 +85,8 @@ class Flusher:
         self._flushed_s, self._cost_s = 0.0, 0.0
         self._ticked_s = time.monotonic()
         self._maintained_s = time.monotonic()
-        self._waiters: deque[Future[None]] = deque()
+        self._waiters: deque[_Waiter] = deque()
+        self._flushed = 0  # commits of this run that are stored and judged
         self._stopping = False
         self.problem = ""  # why nothing is stored at the moment
         self._thread = threading.Thread(target=self._run, name="flush", daemon=True)
@@ -94,11 +99,11 @@ class Flusher:
         self._thread.start()
 
     def settle(self) -> Future[None]:
-        """Done when everything committed by now is stored and judged."""
-        waiter: Future[None] = Future()
+        """Done when everything committed by now, and what judging makes of it, is stored and judged."""
+        waiter = _Waiter(self._committer.committed)
         self._waiters.append(waiter)
         self._committer.wake()
-        return waiter
+        return waiter.answer
 
     def stop(self, timeout_s: float) -> None:
         """Flush what is committed, write a snapshot, and end; what cannot be stored stays in the log."""
@@ -131,21 +136,22 @@ class Flusher:
                 self.flush(segment)
 
     def _round(self) -> None:
-        # Who waits now is answered once the segments that are committed now are through.
-        waiters = [self._waiters.popleft() for _ in range(len(self._waiters))]
-
-        def is_due(segment: Segment) -> bool:
-            return bool(waiters) or self._is_due()
-
-        segment = self._committer.take_closed(0.0 if waiters else 0.25, is_due)
-        while segment is not None:
+        segment = self._committer.take_closed(0.25, lambda segment: self._is_due())
+        if segment is not None:
             self.flush(segment)
-            segment = self._committer.take_closed(0.0, is_due)
-        for waiter in waiters:
-            waiter.set_result(None)
+        self._answer_waiters()
         if time.monotonic() - self._ticked_s >= 1:
             self._ticked_s = time.monotonic()
             self._every_second()
+
+    def _answer_waiters(self) -> None:
+        self._made = deque(one for one in self._made if not one.flushed(self._flushed))
+        for _ in range(len(self._waiters)):
+            waiter = self._waiters.popleft()
+            if waiter.is_served(self._flushed, self._made):
+                waiter.answer.set_result(None)
+            else:
+                self._waiters.append(waiter)
 
     def _is_due(self) -> bool:
         """Whether to close the active segment now: at once when idle, else so rarely that flushing stays cheap."""
@@ -176,7 +182,7 @@ class Flusher:
         history = segment.opened_ns - HISTORY_NS
         transitions = self._until_kept(self._alarms.step, segment.seq, batch, verdict, history)
         self._done.append((segment.seq, segment.n))
-        self._last_seq = segment.seq
+        self._last_seq, self._flushed = segment.seq, max(self._flushed, segment.commit)
         self._committer.give_back(segment.columns)
         self._flushed_s = time.monotonic()
         self._cost_s = self._flushed_s - began
@@ -201,11 +207,8 @@ class Flusher:
     def _store_made(self, made: Sequence[Batch]) -> None:
         """Send what judging made back in at the front; it is committed, stored and found like everything else."""
         self._made.extend(map(_Made, made))
-        while self._made and self._made[0].kept:
-            self._made.popleft()
         for one in self._made:
-            if not one.sent:
-                one.send(self._committer)
+            one.send(self._committer)
 
     def _every_second(self) -> None:
         now = time.monotonic()
@@ -243,19 +246,49 @@ class _Stopped(Exception):
     """The hub stops while its store fails."""
 
 
+class _Waiter:
+    """Somebody who waits until so many commits are flushed, and what judging made of them too."""
+
+    def __init__(self, target: int):
+        self.answer: Future[None] = Future()
+        self._target = target
+        self._made: list[_Made] | None = None  # known once the target is reached; what is made later is not waited for
+
+    def is_served(self, flushed: int, made: Iterable[_Made]) -> bool:
+        """Whether the wait is over, `flushed` commits being through and `made` being on its way."""
+        if flushed < self._target:
+            return False
+        if self._made is None:
+            self._made = list(made)
+        return all(one.flushed(flushed) for one in self._made)
+
+
 class _Made:
     """Rows that judging made, on their way through the commit. The segment they are of stays in the log until then."""
 
     def __init__(self, batch: Batch):
         self._batch = batch
-        self.sent = self.kept = False
+        self._sent = False
+        self._committer: Committer | None = None
+        self._kept_at: int | None = None  # number of the commit that has them
 
     def send(self, committer: Committer) -> None:
+        """Submit them unless that is done; when they are refused the next call tries again."""
+        if self._sent:
+            return
+        self._committer, self._sent = committer, True
         try:
             committer.submit(Submission(self._batch, done=self._answer), own=True)
-            self.sent = True
         except Refused:
-            self.sent = False  # sent again a second later
+            self._sent = False
 
-    def _answer(self, rows: int, rejected: Sequence[Rejected], error: Exception | None) -> None:
-        self.kept, self.sent = error is None, error is None
+    def _answer(self, rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
+        if error is not None or self._committer is None:
+            self._sent = False
+        else:
+            self._kept_at = self._committer.committed
+            self._committer.wake()
+
+    def flushed(self, flushed: int) -> bool:
+        """Whether they are stored, `flushed` commits being so."""
+        return self._kept_at is not None and flushed >= self._kept_at

@@ -44,11 +44,10 @@ class Rows:
         """The rows of a log record."""
         n, name = _ROWS_HEAD.unpack_from(body)
         at = _ROWS_HEAD.size + name
-        columns = []
-        for dtype in (np.int32, np.int64, np.float64):
-            columns.append(np.frombuffer(body, dtype, n, at))
-            at += columns[-1].nbytes
-        return cls(*columns, bus=body[_ROWS_HEAD.size :][:name].decode(), offset=offset)
+        id = np.frombuffer(body, np.int32, n, at)
+        time = np.frombuffer(body, np.int64, n, at + id.nbytes)
+        value = np.frombuffer(body, np.float64, n, at + id.nbytes + time.nbytes)
+        return cls(id, time, value, body[_ROWS_HEAD.size :][:name].decode(), offset)
 
 
 class Columns:
@@ -77,6 +76,7 @@ class Segment:
     columns: Columns
     offsets: dict[str, int] = field(default_factory=dict)
     n: int = 0
+    commit: int = 0  # number of the commit, in this run, that its last rows are of
 
     def put(self, rows: Sequence[Rows]) -> None:
         """Take in rows that the log has."""

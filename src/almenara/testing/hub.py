@@ -1,0 +1,56 @@
+"""A hub in a test: the real pipeline over a folder of the test, with alarms left out unless they are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from almenara.model.alarm import Alarm, Incident, Transition
+from almenara.model.batch import Batch, Verdict
+from almenara.pipeline.folder import DataFolder
+from almenara.pipeline.hub import Options, Pipeline
+from almenara.plugin.contracts import Store
+from almenara.stores.memory import Memory
+
+
+class NoAlarms:
+    """Decides nothing."""
+
+    def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]:
+        """No rule, no change."""
+        return ()
+
+    def tick(self, now_ns: int) -> Sequence[Transition]:
+        """No rule, no change."""
+        return ()
+
+    def open(self) -> list[Alarm]:
+        """None."""
+        return []
+
+    def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
+        """Empty."""
+        return []
+
+    def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
+        """None."""
+        return []
+
+
+class Clock:
+    """A settable clock, in ns."""
+
+    def __init__(self, now_ns: int):
+        self.now_ns = now_ns
+
+    def __call__(self) -> int:
+        return self.now_ns
+
+
+def pipeline(
+    folder: Path, options: Options | None = None, *, store: Store | None = None, clock: Callable[[], int]
+) -> Pipeline:
+    """A pipeline that is not started yet, without alarms, in memory unless a store is given."""
+    return Pipeline(
+        DataFolder(folder), store or Memory(), options or Options(), alarms=lambda index: NoAlarms(), clock=clock
+    )
