@@ -1,0 +1,149 @@
+"""Writes over HTTP: Influx line protocol and every other codec. Plain ASGI, since this is the path that must be cheap.
+
+A write is answered after its rows are synced to the hub's log. Status codes are those of InfluxDB 1.x: 204 all rows
+kept; 400 with `partial write: ... dropped=n` some rows kept; 400 `unable to parse: ...` nothing kept; 503 or 507 with
+Retry-After: nothing kept, send it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from starlette.types import Receive, Scope, Send
+
+from almenara.model.batch import Rejected
+from almenara.model.errors import AlmenaraError, DecodeError
+from almenara.plugin.contracts import Packet
+from almenara.web.body import Limits, decoded, header, linger, read_body
+from almenara.web.errors import HttpError, as_http, dumps, error_response
+from almenara.web.guard import SECRET_PARAMETERS
+
+if TYPE_CHECKING:
+    from almenara.pipeline import Pipeline
+
+Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+#: What Influx clients look for before they write.
+INFLUX_VERSION = (b"x-influxdb-version", b"1.8.10")
+#: Codec by media type, for /ingest/auto/...
+CONTENT_TYPES = {
+    "application/json": "json",
+    "application/x-ndjson": "json",
+    "application/senml+json": "senml",
+    "application/openmetrics-text": "prometheus",
+    "text/plain": "influx",
+    "application/vnd.influx.line-protocol": "influx",
+}
+#: Where rows were rejected that could be parsed.
+_ADMISSION = "admission"
+_TOLD = 10  # rejected rows named in one answer
+
+_NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": [INFLUX_VERSION]}
+_EMPTY_BODY = {"type": "http.response.body", "body": b""}
+_NO_PARAMETERS: Mapping[str, str] = {}
+
+
+class Ingest:
+    """The handlers of all write paths over one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits):
+        self._pipeline = pipeline
+        self._limits = limits
+
+    async def influx(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /write and /api/v2/write: line protocol; `precision` and `db` go on to the codec."""
+        await self._write(scope, receive, send, "influx", "write")
+
+    async def json(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /api/v1/write/json: JSON as over MQTT; `topic` stands for the MQTT topic."""
+        await self._write(scope, receive, send, "json", parameters_of(scope).get("topic", ""))
+
+    async def any_codec(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """POST /ingest/{codec}/{topic}: a codec by name, or `auto` for the one that Content-Type names."""
+        codec, _, topic = scope["path"].removeprefix("/ingest/").partition("/")
+        await self._write(scope, receive, send, codec, topic)
+
+    async def ping(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """GET, HEAD and POST /ping: 204, and the version that Influx clients look for."""
+        await send(_NO_CONTENT)
+        await send(_EMPTY_BODY)
+
+    async def _write(self, scope: Scope, receive: Receive, send: Send, codec: str, topic: str) -> None:
+        try:
+            refusal = await self._take(scope, receive, codec, topic)
+        except AlmenaraError as error:
+            refusal = as_http(error)
+            if isinstance(error, DecodeError):
+                refusal = HttpError(400, f"unable to parse: {error}")
+        if refusal is None:
+            await send(_NO_CONTENT)
+            await send(_EMPTY_BODY)
+        else:
+            await refuse(refusal, scope, receive, send)
+
+    async def _take(self, scope: Scope, receive: Receive, codec: str, topic: str) -> HttpError | None:
+        limits, headers = self._limits, scope["headers"]
+        body = await read_body(headers, receive, limits.body_bytes, limits.body_timeout_s)
+        payload = await decoded(headers, body, limits.inflated_bytes)
+        if not payload:
+            return None
+        content_type = header(headers, b"content-type").decode("latin-1")
+        packet = Packet(
+            topic=topic,
+            payload=payload,
+            received_ns=self._pipeline.clock(),
+            source=f"http:{scope['client'][0]}" if scope["client"] else "http",
+            parameters=parameters_of(scope),
+            content_type=content_type,
+        )
+        written = await self._pipeline.write(packet, codec if codec != "auto" else codec_of(content_type))
+        return rejection(written.rows, written.rejected) if written.rejected else None
+
+
+def codec_of(content_type: str) -> str:
+    """The codec that reads a media type. Raises HttpError 415."""
+    media, _, rest = content_type.partition(";")
+    if "version=0.0.4" in rest:
+        return "prometheus"
+    codec = CONTENT_TYPES.get(media.strip().lower())
+    if codec is None:
+        raise HttpError(
+            415, f"Content-Type {content_type!r}; expected one of {', '.join(CONTENT_TYPES)}, or /ingest/CODEC/"
+        )
+    return codec
+
+
+def parameters_of(scope: Scope) -> Mapping[str, str]:
+    """The query parameters, the first of each name; those that carry a secret are left out."""
+    query = scope["query_string"]
+    if not query:
+        return _NO_PARAMETERS
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return {name: value for name, value in reversed(pairs) if name not in SECRET_PARAMETERS}
+
+
+def rejection(rows: int, rejected: Sequence[Rejected]) -> HttpError:
+    """What a writer is told of rows that were not kept, in Influx's words."""
+    told = "; ".join(f"{r.where}: {r.detail or r.reason.replace('_', ' ')}" for r in rejected[:_TOLD])
+    more = f"; and {len(rejected) - _TOLD} more" if len(rejected) > _TOLD else ""
+    if rows == 0 and not any(r.where == _ADMISSION for r in rejected):
+        return HttpError(400, f"unable to parse: {told}{more}")
+    return HttpError(400, f"partial write: {told}{more} dropped={sum(r.rows for r in rejected)}")
+
+
+async def refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer with an error; Influx 1.x clients read it from X-Influxdb-Error, too."""
+    if not error.close:
+        await error_response(error, scope["path"])(scope, receive, send)
+        return
+    body = dumps({"error": str(error)})
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"connection", b"close"),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    await linger(receive, send)

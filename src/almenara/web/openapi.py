@@ -1,0 +1,75 @@
+"""The OpenAPI 3.1 description of the hub's HTTP interface, from the table of routes and the handlers' docstrings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from almenara._version import __version__
+
+if TYPE_CHECKING:
+    from almenara.web.routes import Endpoint
+
+#: Parameter -> what it means. Every parameter in the table stands here.
+PARAMETERS = {
+    "query": "A PromQL expression",
+    "time": "Unix seconds or RFC 3339; now by default",
+    "start": "Unix seconds or RFC 3339",
+    "end": "Unix seconds or RFC 3339",
+    "since": "Only rows of this last while, such as 1h30m",
+    "before": "Only what happened before this time",
+    "step": "Seconds, or a duration such as 15s",
+    "timeout": "How long the query may take, 30s by default",
+    "match[]": 'A selector such as temperature{city="Mumbai"}; may be given several times',
+    "limit": "At most so many results",
+    "format": "csv, json or jsonl",
+    "series": "One series, or a selector of one",
+    "width": "Pixels: at most a few rows for each are sent",
+    "kinds": "Some of rows, transitions, status, with commas between",
+    "open": "true: only incidents that are not resolved",
+    "topic": "What would be the MQTT topic",
+    "db": "Database, as InfluxDB 1.x has it",
+    "rp": "Retention policy, as InfluxDB 1.x has it",
+    "precision": "Unit of the time stamps: ns, us, ms, s",
+    "bucket": "Bucket, as InfluxDB 2.x has it",
+    "org": "Organization, as InfluxDB 2.x has it",
+    "u": "User, as InfluxDB 1.x has it; any",
+    "p": "Password, as InfluxDB 1.x has it: the token",
+    "token": "The token",
+}
+
+
+def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:
+    """The description of all paths."""
+    paths: dict[str, dict[str, Any]] = {}
+    for one in endpoints:
+        path = re.sub(r"\{(\w+):\w+\}", r"{\1}", one.path)
+        for method in one.methods:
+            paths.setdefault(path, {})[method.lower()] = _operation(one, path, method)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Almenara", "version": __version__, "license": {"name": "Apache-2.0"}},
+        "paths": paths,
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+    }
+
+
+def _operation(one: Endpoint, path: str, method: str) -> dict[str, Any]:
+    inside = re.findall(r"\{(\w+)\}", path)
+    found = [_parameter(name, "path", f"Part of the path: {name}", True) for name in inside]
+    found += [_parameter(name, "query", PARAMETERS[name], False) for name in one.parameters]
+    ok = {"description": "Done", "content": {one.answers: {}}}
+    return {
+        "operationId": re.sub(r"\W+", "_", f"{method.lower()}{path}").strip("_"),
+        "summary": (one.handler.__doc__ or "").strip().partition("\n")[0].partition(": ")[2],
+        "parameters": found,
+        "responses": {"204": {"description": "Kept"}} if one.plain else {"200": ok},
+    }
+
+
+def _parameter(name: str, where: str, text: str, required: bool) -> dict[str, Any]:
+    many = name.endswith("[]")
+    schema: dict[str, Any] = {"type": "array", "items": {"type": "string"}} if many else {"type": "string"}
+    return {"name": name, "in": where, "description": text, "required": required, "schema": schema}

@@ -1,0 +1,208 @@
+"""What operators and machines ask of the hub itself: alarms, sources, status, health, reload, the demo's faults."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from almenara._version import __version__
+from almenara.model.alarm import Alarm, Incident, Transition
+from almenara.model.errors import Problem
+from almenara.web.body import Limits, read_body
+from almenara.web.errors import HttpError, json_response
+from almenara.web.params import read_params
+
+if TYPE_CHECKING:
+    from almenara.pipeline import Pipeline
+
+Reload = Callable[[], Sequence[Problem] | Awaitable[Sequence[Problem]]]
+
+_MS = 1_000_000
+_RECENT = 200  # transitions told with the open alarms
+_RATE_OVER_S = 5.0
+
+
+class Operate:
+    """The handlers over one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits, reload: Reload | None):
+        self._pipeline = pipeline
+        self._limits = limits
+        self._reload = reload
+        self._started = time.monotonic()
+        self._rate = Rate()
+
+    async def alarms(self, request: Request) -> Response:
+        """GET /api/v1/alarms: `open` alarms, and `recent` changes, newest first."""
+        recent = self._pipeline.alarms.journal(limit=_RECENT)
+        opened = [alarm_row(alarm) for alarm in self._pipeline.alarms.open()]
+        return json_response({"open": opened, "recent": [transition_row(one) for one in recent]})
+
+    async def journal(self, request: Request) -> Response:
+        """GET /api/v1/journal: changes of alarms, newest first; `before` a time, for the next page."""
+        params = await read_params(request, self._limits)
+        before = params.time("before") if params.many("before") else None
+        found = self._pipeline.alarms.journal(limit=params.whole("limit", 100, 1, 10_000), before_ns=before)
+        return json_response([transition_row(one) for one in found])
+
+    async def incidents(self, request: Request) -> Response:
+        """GET /api/v1/incidents: newest first; `open=true` for those that are not resolved."""
+        params = await read_params(request, self._limits)
+        open_only = params.choice("open", "false", ("true", "false")) == "true"
+        found = self._pipeline.alarms.incidents(limit=params.whole("limit", 100, 1, 10_000), open_only=open_only)
+        return json_response([incident_row(one) for one in found])
+
+    async def sources(self, request: Request) -> Response:
+        """GET /api/v1/sources: who sends, what arrived, what was rejected and why."""
+        return json_response(
+            [
+                {
+                    "name": one.name,
+                    "transport": one.transport,
+                    "first_ms": one.first_ns // _MS,
+                    "last_ms": one.last_ns // _MS,
+                    "payloads": one.payloads,
+                    "rows": one.rows,
+                    "best_effort_rows": one.best_effort_rows,
+                    "rejected": dict(one.rejected),
+                    "problem": one.problem,
+                    "remedy": one.remedy,
+                }
+                for one in self._pipeline.sources()
+            ]
+        )
+
+    async def status(self, request: Request) -> Response:
+        """GET /api/v1/status: version, uptime, series, rows a second, addresses, readiness, faults of the demo."""
+        return json_response(self.status_now())
+
+    def status_now(self) -> dict[str, Any]:
+        """What `status` answers, and what live streams push."""
+        hub = self._pipeline
+        return {
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "clock_ms": hub.clock() // _MS,
+            "series": len(hub.index),
+            "rows_per_s": self._rate.of(hub.counters.value("almenara_rows_committed_total")),
+            "addresses": dict(hub.addresses),
+            "ready": hub.health(),
+            "demo": None if hub.demo is None else demo_row(hub.demo),
+        }
+
+    async def demo_break(self, request: Request) -> Response:
+        """POST /api/v1/demo/break `{"fault": name}`: make the simulated plant misbehave."""
+        demo = self._pipeline.demo
+        if demo is None:
+            raise HttpError(404, "this hub has no demo; start one with: almenara up --demo")
+        fault = await self._field(request, "fault")
+        if fault not in demo.faults:
+            raise HttpError(404, f"no fault is called {fault[:80]!r}; expected one of {', '.join(demo.faults)}")
+        demo.break_something(fault)
+        return json_response(demo_row(demo))
+
+    async def _field(self, request: Request, name: str) -> str:
+        limits = self._limits
+        body = await read_body(request.scope["headers"], request.receive, limits.form_bytes, limits.body_timeout_s)
+        try:
+            value = orjson.loads(body).get(name)
+        except (orjson.JSONDecodeError, AttributeError) as error:
+            raise HttpError(400, f'expected a JSON object such as {{"{name}": "..."}}') from error
+        if not isinstance(value, str):
+            raise HttpError(422, f"{name!r}: expected a text; got {type(value).__name__}")
+        return value
+
+    async def healthy(self, request: Request) -> Response:
+        """GET /-/healthy: 200 as long as the hub is alive."""
+        return PlainTextResponse("Almenara is alive.\n")
+
+    async def ready(self, request: Request) -> Response:
+        """GET /-/ready: 200 when the hub takes writes and answers queries, else 503 with the reasons, a line each."""
+        reasons = self._pipeline.health()
+        if reasons:
+            return PlainTextResponse("\n".join(reasons) + "\n", 503)
+        return PlainTextResponse("Almenara is ready.\n")
+
+    async def reload(self, request: Request) -> Response:
+        """POST /-/reload: read the config again; when it is bad, the old one stays and every mistake is told."""
+        if self._reload is None:
+            raise HttpError(422, "this hub runs without a config file, so there is nothing to reload")
+        found = self._reload()
+        problems = [] if found is None else await found if isinstance(found, Awaitable) else found
+        if problems:
+            told = [{"where": p.where, "message": p.message, "hint": p.hint} for p in problems]
+            return json_response({"error": "\n".join(map(str, problems)), "problems": told}, 400)
+        return json_response({"reloaded": True})
+
+
+class Rate:
+    """Rows a second over the last few seconds, from a counter that is looked at now and then."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, float]] = []
+
+    def of(self, total: float) -> float:
+        """The rate up to now; 0 until there is a second look."""
+        now = time.monotonic()
+        self._seen = [seen for seen in self._seen if seen[0] >= now - _RATE_OVER_S][-50:] or self._seen[-1:]
+        self._seen.append((now, total))
+        past, before = self._seen[0]
+        return round((total - before) / (now - past), 1) if now - past > 0.05 else 0.0
+
+
+def demo_row(demo: Any) -> dict[str, Any]:
+    """The faults that can be had, a sentence each, and those that run."""
+    return {"faults": dict(demo.faults), "injected": list(demo.injected())}
+
+
+def transition_row(one: Transition, incident: int | None = None) -> dict[str, Any]:
+    """One change of an alarm, for JSON: times in ms, NaN is null."""
+    found = one.evidence
+    return {
+        "rule": one.rule,
+        "series": str(one.series),
+        "state": one.state.value,
+        "since_ms": one.since // _MS,
+        "time_ms": one.time // _MS,
+        "severity": one.severity.value,
+        "value": found.value,
+        "score": found.score,
+        "yhat": found.yhat,
+        "lower": found.lower,
+        "upper": found.upper,
+        "detector": found.detector,
+        "why": found.why,
+        "labels": dict(one.labels),
+        "annotations": dict(one.annotations),
+        "incident": incident,
+    }
+
+
+def alarm_row(alarm: Alarm) -> dict[str, Any]:
+    """One alarm as it stands: its last change, and its incident."""
+    return transition_row(alarm.last, alarm.incident)
+
+
+def incident_row(one: Incident) -> dict[str, Any]:
+    """One incident, its members and who took it on."""
+    taken = one.acknowledgement
+    return {
+        "id": one.id,
+        "since_ms": one.since // _MS,
+        "resolved_ms": one.resolved // _MS if one.resolved else None,
+        "state": one.state.value,
+        "severity": one.severity.value,
+        "members": [alarm_row(alarm) for alarm in one.members],
+        "acknowledgement": taken
+        and {
+            "who": taken.who,
+            "time_ms": taken.time // _MS,
+            "until_ms": taken.until // _MS if taken.until else None,
+            "note": taken.note,
+        },
+    }

@@ -1,0 +1,126 @@
+"""Every path that the hub answers, in one table; requests are routed by it, and /openapi.json describes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from almenara.web.errors import json_response
+from almenara.web.export import Export
+from almenara.web.figures import MEDIA_TYPE, exposition
+from almenara.web.ingest import Ingest
+from almenara.web.live import Live
+from almenara.web.openapi import describe
+from almenara.web.operate import Operate
+from almenara.web.pages import Pages
+from almenara.web.prometheus import PrometheusApi
+from almenara.web.view import View
+
+if TYPE_CHECKING:
+    from almenara.pipeline import Pipeline
+
+_GET, _POST, _BOTH = ("GET",), ("POST",), ("GET", "POST")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path. plain: the handler is an ASGI app, for writes; all others take a Request and give a Response."""
+
+    path: str
+    methods: tuple[str, ...]
+    handler: Callable[..., Any]
+    parameters: tuple[str, ...] = ()
+    plain: bool = False
+    answers: str = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """What answers: one object a group of handlers."""
+
+    pipeline: Pipeline
+    ingest: Ingest
+    prometheus: PrometheusApi
+    export: Export
+    view: View
+    live: Live
+    operate: Operate
+    pages: Pages
+
+
+def endpoints(floor: Floor) -> list[Endpoint]:
+    """The table. Order counts only where two paths match: the first wins."""
+    table = [*_writes(floor.ingest), *_queries(floor), *_operations(floor), *_pages(floor.pages)]
+
+    async def openapi(request: Request) -> Response:
+        """GET /openapi.json: this description."""
+        return json_response(description)
+
+    table.append(Endpoint("/openapi.json", _GET, openapi))
+    description = describe(table)
+    return table
+
+
+def _writes(ingest: Ingest) -> list[Endpoint]:
+    influx = ("db", "rp", "precision", "bucket", "org", "u", "p")
+    return [
+        Endpoint("/write", _POST, ingest.influx, influx, plain=True),
+        Endpoint("/api/v2/write", _POST, ingest.influx, influx, plain=True),
+        Endpoint("/api/v1/write/json", _POST, ingest.json, ("topic",), plain=True),
+        Endpoint("/ingest/{codec}/{topic:path}", _POST, ingest.any_codec, plain=True),
+        Endpoint("/ping", ("GET", "HEAD", "POST"), ingest.ping, plain=True),
+    ]
+
+
+def _queries(floor: Floor) -> list[Endpoint]:
+    api, some = floor.prometheus, ("match[]", "limit")
+    csv, events = "text/csv", "text/event-stream"
+    return [
+        Endpoint("/api/v1/query", _BOTH, api.query, ("query", "time", "timeout")),
+        Endpoint("/api/v1/query_range", _BOTH, api.query_range, ("query", "start", "end", "step", "timeout")),
+        Endpoint("/api/v1/series", _BOTH, api.series, some),
+        Endpoint("/api/v1/labels", _BOTH, api.labels, some),
+        Endpoint("/api/v1/label/{name}/values", _GET, api.label_values, some),
+        Endpoint("/api/v1/metadata", _GET, api.metadata),
+        Endpoint("/api/v1/status/buildinfo", _GET, api.buildinfo),
+        Endpoint(
+            "/api/v1/export", _BOTH, floor.export.export, ("match[]", "start", "end", "since", "format"), answers=csv
+        ),
+        Endpoint("/api/v1/view", _GET, floor.view.view, ("series", "start", "end", "width")),
+        Endpoint("/api/v1/live", _GET, floor.live.live, ("match[]", "kinds"), answers=events),
+    ]
+
+
+def _operations(floor: Floor) -> list[Endpoint]:
+    operate, text = floor.operate, "text/plain"
+
+    async def metrics(request: Request) -> Response:
+        """GET /metrics: the hub's own figures, for Prometheus."""
+        return Response(exposition(floor.pipeline.counters.snapshot()), media_type=MEDIA_TYPE)
+
+    return [
+        Endpoint("/api/v1/alarms", _GET, operate.alarms),
+        Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open")),
+        Endpoint("/api/v1/journal", _GET, operate.journal, ("limit", "before")),
+        Endpoint("/api/v1/sources", _GET, operate.sources),
+        Endpoint("/api/v1/status", _GET, operate.status),
+        Endpoint("/api/v1/demo/break", _POST, operate.demo_break),
+        Endpoint("/metrics", _GET, metrics, answers=text),
+        Endpoint("/-/healthy", _GET, operate.healthy, answers=text),
+        Endpoint("/-/ready", _GET, operate.ready, answers=text),
+        Endpoint("/-/reload", _POST, operate.reload),
+    ]
+
+
+def _pages(pages: Pages) -> list[Endpoint]:
+    html = "text/html"
+    return [
+        *(Endpoint(path, _GET, pages.page, answers=html) for path in ("/", "/series", "/alarms", "/sources")),
+        Endpoint("/login", _BOTH, pages.login, ("token",), answers=html),
+        Endpoint("/static/bokeh/{name}", _GET, pages.bokeh, answers="text/javascript"),
+        Endpoint("/static/{path:path}", _GET, pages.static, answers="*/*"),
+    ]

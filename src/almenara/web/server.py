@@ -1,0 +1,156 @@
+"""Serving an app over HTTP/1.1 inside the running asyncio loop, with limits on connections, headers and idle time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Generator
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from almenara.model.errors import AlmenaraError
+from almenara.web.guard import is_loopback
+
+#: Bytes of request line and headers of one request.
+HEAD_BYTES = 64 * 1024
+#: A request's headers must be complete this long after its first byte, or after the connection was made.
+HEAD_TIMEOUT_S = 30.0
+_SWEEP_S = 5.0
+
+
+class Protocol(HttpToolsProtocol):
+    """uvicorn's protocol with a limit on headers, in bytes and (through `_sweep`) in time."""
+
+    head_bytes = 0  # received of headers that are not complete; -1 once they are
+    head_since = 0.0
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.head_since = self.loop.time()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.head_bytes, self.head_since = 0, self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self.head_bytes = -1
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.head_bytes >= 0 and not self.transport.is_closing():
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_BYTES:
+                self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
+                self.transport.close()
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Signals belong to the program that runs us."""
+        yield
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises AlmenaraError, saying what to do, when the address is taken or not ours."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise AlmenaraError(
+            f"--http {host}:{port}: {host!r} is no address of this machine ({error.strerror})"
+        ) from error
+    sock = socket.socket(family, kind, proto)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.listen(2048)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise AlmenaraError(f"--http {host}:{port}: {_why(error, host, port)}") from error
+    return sock
+
+
+def _why(error: OSError, host: str, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        other = port + 1 if port < 65535 else port - 1
+        return f"another program listens there; stop it, or choose another address, such as --http {host}:{other}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all of its addresses"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need rights that this user does not have; choose a higher one"
+    return str(error.strerror or error)
+
+
+async def serve(
+    app: Any,
+    host: str = "127.0.0.1",
+    port: int = 8642,
+    *,
+    stop: asyncio.Event,
+    sock: socket.socket | None = None,
+    grace_s: float = 3.0,
+    max_connections: int = 800,
+) -> None:
+    """Serve until `stop` is set, then finish what runs within `grace_s` and return; cancelling does the same.
+
+    app: what `create_app` made. sock: what `bind` gave, where the port was taken early. Raises AlmenaraError where the
+    address is taken, and where it is not loopback and the app asks for no token.
+    """
+    sock = sock or bind(host, port)
+    try:
+        if not app.needs_token and not is_loopback(sock.getsockname()[0]):
+            raise AlmenaraError(
+                f"--http {host}:{port} can be reached by other machines, and no token is set; "
+                "set [http] token, or let --listen-all make one"
+            )
+        await _run(app, sock, stop, grace_s, max_connections)
+    finally:
+        sock.close()
+
+
+async def _run(app: Any, sock: socket.socket, stop: asyncio.Event, grace_s: float, max_connections: int) -> None:
+    config = uvicorn.Config(
+        app,
+        http=Protocol,
+        loop="none",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=65,
+        timeout_graceful_shutdown=max(1, round(grace_s)),
+        limit_concurrency=max_connections,
+    )
+    server = _Server(config)
+    serving = asyncio.create_task(server.serve(sockets=[sock]))
+    helpers = [asyncio.create_task(stop.wait()), asyncio.create_task(_sweep(server))]
+    try:
+        await asyncio.wait([serving, *helpers], return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        app.close()  # live streams end by themselves, so that nothing waits for them
+        server.should_exit = True
+        for helper in helpers:
+            helper.cancel()
+        await serving
+
+
+async def _sweep(server: uvicorn.Server) -> None:
+    """Close connections whose next request does not get past its headers."""
+    while True:
+        await asyncio.sleep(_SWEEP_S)
+        limit = asyncio.get_running_loop().time() - HEAD_TIMEOUT_S
+        for connection in list(server.server_state.connections):
+            if isinstance(connection, Protocol) and connection.head_bytes >= 0 and connection.head_since < limit:
+                connection.transport.close()

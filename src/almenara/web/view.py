@@ -1,0 +1,131 @@
+"""GET /api/v1/view: everything one chart of one series shows, in one answer as wide as the chart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+
+from almenara.analysis.decimate import extremes
+from almenara.model.alarm import Severity, State, Transition
+from almenara.model.batch import Batch, Verdict
+from almenara.model.time import HOUR_NS
+from almenara.web.body import Limits
+from almenara.web.errors import HttpError, json_response
+from almenara.web.params import read_params
+from almenara.web.select import one_series, selection
+
+if TYPE_CHECKING:
+    from almenara.pipeline import Pipeline
+
+#: Rows up to which the detector is asked again what it says of each.
+MAX_REPLAYED = 50_000
+MAX_ANOMALIES = 1000  # of more the worst
+_MS = 1_000_000
+_JOURNAL = 1000
+
+
+class View:
+    """The handler over one pipeline."""
+
+    def __init__(self, pipeline: Pipeline, limits: Limits):
+        self._pipeline = pipeline
+        self._limits = limits
+
+    async def view(self, request: Request) -> Response:
+        """GET /api/v1/view: series (a selector of one), start, end (by default the last six hours), width in pixels."""
+        params = await read_params(request, self._limits)
+        id = one_series(self._pipeline, params.text("series"))
+        end = params.time("end", self._pipeline.clock())
+        start = params.time("start", max(0, end - 6 * HOUR_NS))
+        width = params.whole("width", 800, 10, 10_000)
+        if end <= start:
+            raise HttpError(400, "end must be after start")
+        chart = await self._chart(id, start, end, width)
+        series = self._pipeline.index[id]
+        alarms = self._pipeline.alarms
+        changes = [*(a.last for a in alarms.open()), *alarms.journal(limit=_JOURNAL)]
+        spans = alarm_spans((one for one in changes if one.series == series), start, end)
+        return json_response({"series": str(series), "unit": "", "kind": "", **chart, "alarms": spans})
+
+    async def _chart(self, id: int, start: int, end: int, width: int) -> dict[str, Any]:
+        one = selection(self._pipeline, np.array([id], np.int32))
+        counts = await self._pipeline.read(one, start, end, end - start, "count")
+        if np.asarray(counts.value).sum() > MAX_REPLAYED:
+            return await self._wide(one, start, end, width)
+        replayed = await self._pipeline.replay(one.id, start, end)
+        return judged_chart(replayed.batch, replayed.verdict, start, end, width)
+
+    async def _wide(self, one: Any, start: int, end: int, width: int) -> dict[str, Any]:
+        """Many rows: the store gives the lowest and the highest of every pixel; there is no band at this distance."""
+        every = -(-(end - start) // width)
+        lowest = await self._pipeline.read(one, start, end, every, "min")
+        highest = await self._pipeline.read(one, start, end, every, "max")
+        times = np.column_stack((np.asarray(lowest.time), np.asarray(highest.time) + every // 2)).ravel()
+        values = np.column_stack((np.asarray(lowest.value), np.asarray(highest.value))).ravel()
+        none: list[float] = []
+        return {"times": times / _MS, "values": values, "lower": none, "upper": none, "yhat": none, "anomalies": [],
+                "decimated": True}  # fmt: skip
+
+
+def judged_chart(batch: Batch, verdict: Verdict, start: int, end: int, width: int) -> dict[str, Any]:
+    """Columns of a chart from rows and what the detector says of them: extremes of every pixel, and every anomaly."""
+    time, value, score = (np.asarray(column) for column in (batch.time, batch.value, verdict.score))
+    at = extremes(time, value, start, end, width, keep=score >= 1)
+    columns = {name: np.asarray(getattr(verdict, name))[at] for name in ("lower", "upper", "yhat")}
+    return {
+        "times": time[at] / _MS,
+        "values": value[at],
+        **columns,
+        "anomalies": anomalies(time, value, verdict),
+        "decimated": len(at) < len(time),
+    }
+
+
+def anomalies(time: np.ndarray, value: np.ndarray, verdict: Verdict) -> list[dict[str, Any]]:
+    """The rows with a score of at least 1 in order of time, with what was expected; the worst MAX_ANOMALIES of them."""
+    score = np.asarray(verdict.score)
+    at = np.flatnonzero(score >= 1)
+    if len(at) > MAX_ANOMALIES:
+        at = np.sort(at[np.argpartition(score[at], -MAX_ANOMALIES)[-MAX_ANOMALIES:]])
+    columns = (time, value, score, *(np.asarray(column) for column in (verdict.yhat, verdict.lower, verdict.upper)))
+    found = []
+    for t, v, s, yhat, lower, upper in zip(*(column[at].tolist() for column in columns), strict=True):
+        row = {"time": t / _MS, "value": v, "score": s, "severity": Severity.of_score(s).value, "yhat": yhat}
+        found.append({**row, "lower": lower, "upper": upper, "why": why(v, yhat, lower, upper)})
+    return found
+
+
+def why(value: float, yhat: float, lower: float, upper: float) -> str:
+    """One sentence for a person: how a value lies to what was expected."""
+    if math.isnan(lower) or math.isnan(upper):
+        return f"{value:.4g} is not what this series has learned"
+    side = "above" if value > upper else "below" if value < lower else "inside"
+    return f"{value:.4g} is {side} the expected {lower:.4g} to {upper:.4g} (around {yhat:.4g})"
+
+
+def alarm_spans(changes: Iterable[Transition], start: int, end: int) -> list[dict[str, Any]]:
+    """Each alarm that was on within [start, end): from when, to when (null: still on), and its last state."""
+    last: dict[tuple[str, int], Transition] = {}
+    worst: dict[tuple[str, int], Severity] = {}
+    order = list(Severity)
+    for one in sorted(changes, key=lambda change: change.time):
+        key = (one.rule, one.since)
+        last[key] = one
+        worst[key] = max(worst.get(key, one.severity), one.severity, key=order.index)
+    over = (State.RESOLVED, State.INACTIVE)
+    return [
+        {
+            "start": one.since / _MS,
+            "end": one.time / _MS if one.state in over else None,
+            "rule": one.rule,
+            "state": one.state.value,
+            "severity": worst[key].value,
+        }
+        for key, one in sorted(last.items(), key=lambda item: item[0][1])
+        if one.since < end and not (one.state in over and one.time < start)
+    ]
