@@ -56,11 +56,13 @@ class DataFolder:
     def _check_format(self) -> None:
         marker = self.path / "format"
         if not marker.exists():
-            if any(p.name not in {"lock"} for p in self.path.iterdir()):
+            if any(p.name not in {"lock", "format.new", "lost+found"} for p in self.path.iterdir()):
                 raise FolderError(
                     f"{self.path}: is not empty and no data folder of this program; give --data another folder"
                 )
-            marker.write_text(f"{FORMAT}\n")
+            new = self.path / "format.new"
+            new.write_text(f"{FORMAT}\n")
+            new.rename(marker)
             sync_folder(self.path)
         found = marker.read_text().strip()
         if not found.isdecimal() or int(found) > FORMAT:

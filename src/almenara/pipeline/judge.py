@@ -32,7 +32,8 @@ class Watch:
 
 def empty_verdict(n: int) -> Verdict:
     """A verdict of n rows that says nothing yet."""
-    return Verdict(*(np.full(n, np.nan) for _ in range(4)), np.ones(n), np.full(n, -1, np.int16))
+    score, yhat, lower, upper = np.full((4, n), np.nan)
+    return Verdict(score, yhat, lower, upper, np.ones(n), np.full(n, -1, np.int16))
 
 
 def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:

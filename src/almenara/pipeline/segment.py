@@ -36,7 +36,7 @@ class Rows:
     def buffers(self) -> Buffers:
         """The body of the log record."""
         name = self.bus.encode()
-        columns = (memoryview(np.ascontiguousarray(c)).cast("B") for c in (self.id, self.time, self.value) if len(c))
+        columns = (np.ascontiguousarray(c).data.cast("B") for c in (self.id, self.time, self.value) if len(c))
         return [_ROWS_HEAD.pack(len(self), len(name)) + name, *columns]
 
     @classmethod
