@@ -6,6 +6,8 @@ import math
 import re
 from collections import Counter
 
+import numpy as np
+
 from almenara.model.series import encode_key, label_name, metric_name
 
 # --- codecs -----------------------------------------------------------------------------------------------------------
@@ -266,3 +268,354 @@ def one_group(name: str, column: list[float]) -> float:
     if name == "count":
         return len(column)
     return exact_sum(column) / (len(column) if name == "avg" else 1)
+
+
+# --- detectors: seasonal ---------------------------------------------------------------------------------------------
+# The detector said again in plain Python, one series at a time; `seasonal(...)` gives the rows that `Seasonal.step` gives.
+
+
+class _Tail:
+    """A tail of almenara.analysis.tails."""
+
+    def __init__(self, depth: float):
+        self.u, self.mean, self.square, self.xi, self.depth = 2.57, 0.46, 0.44, 0.02, depth
+        self.reach = self._reach()
+
+    def _reach(self) -> float:
+        return self.mean * (1 - self.xi) / self.xi * (math.exp(self.xi * self.depth) - 1)
+
+    def limit(self) -> float:
+        return max(self.u + self.reach, 3.0)
+
+    def learn(self, z: float, step: float, rate: float, fit: bool) -> None:
+        if z <= self.u:
+            self.u = max(self.u - step * 0.02, 1.0)
+            return
+        excess = min(z, self.limit()) - self.u
+        if not fit:
+            excess = min(excess, 4 * self.mean)
+        self.u = min(self.u + step * 0.98, 60.0)
+        self.mean = max(self.mean + rate * (excess - self.mean), 0.1)
+        if fit:
+            self.square += rate * (excess * excess - self.square)
+            ratio = max(self.square / (self.mean * self.mean), 1.2)
+            self.xi = min(max((ratio - 2) / (2 * ratio - 2), 0.02), 0.4)
+        self.reach = self._reach()
+
+    def score(self, z: float) -> float:
+        base = -math.log(0.04)
+        if z <= self.u:
+            return z / self.u * base / (self.depth + base)
+        beta = self.mean * (1 - self.xi)
+        return (base + math.log1p(self.xi * (min(z, 1e6) - self.u) / beta) / self.xi) / (self.depth + base)
+
+
+def _single(x: float) -> float:
+    return float(np.float32(x))
+
+
+def _clip(x: float, size: float) -> float:
+    return min(max(x, -size), size)
+
+
+def _decimals(y: float, known: int) -> int:
+    while known < 7:
+        scaled = abs(y) * 10.0**known
+        if scaled > 1e15 or abs(scaled - math.floor(scaled + 0.5)) <= 1e-12 * scaled:
+            break
+        known += 1
+    return known
+
+
+class _Season:
+    """One series under `seasonal`."""
+
+    def __init__(self, p_limit: float, accept_s: float):
+        self.p_limit, self.accept_s, self.warm, self.ready = p_limit, accept_s, [], False
+        depth = math.log(0.04 / (p_limit / 2))
+        self.up, self.down, self.ref_up, self.ref_down = (_Tail(depth) for _ in range(4))
+        self.day, self.day_seen, self.week, self.week_seen = [0.0] * 48, [0] * 48, [0.0] * 168, [0] * 168
+        self.ratio, self.ref_ratio = [1.0] * 24, [1.0] * 24
+        self.widen = self.ref_widen = self.power = 1.0
+        self.cross, self.ref_size, self.flat_max, self.swing, self.centre = 0.5, 0.0, 0.0, 0.0, 0.0
+        self.ref_rows = self.ref_bins = self.streak = self.flat_rows = self.beyond = 0
+        self.run = self.run_rows = 0
+        self.run_mean = self.run_dev = 0.0
+        self.known = False
+        self._open(0)
+
+    def _open(self, half: int) -> None:
+        self.half = half
+        self.sum = self.sum_size = self.sum_ref = self.most_up = self.most_down = 0.0
+        self.bin_rows = self.bin_out = 0
+
+    def row(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+        y = min(max(y, -1e30), 1e30)
+        if not self.ready:
+            if not self.warm or time > self.warm[-1][0]:
+                high = _single(y)
+                self.warm.append((time, high + _single(y - high), y))
+                if len(self.warm) == 30:
+                    self._start(local)
+            return math.nan, math.nan, math.nan, math.nan, -1
+        return self._judge(time, y, local)
+
+    def _start(self, local: int) -> None:
+        values = [v for _, v, _ in self.warm]
+        steps = [abs(b - a) for a, b in pairwise(values)]
+        cut = 5 * median(steps)
+        self.size = 0.0
+        for step in steps:
+            self.size += (min(step, cut) if cut > 0 else step) / 29
+        self.level = self.base = median(values)
+        self.recent = median(values[-5:]) - self.level
+        self.time, self.last, self.first = self.warm[-1][0], self.warm[-1][2], self.warm[0][0]
+        self.cadence = max((self.time - self.first) / 1e9 / 29, 1e-6)
+        self.moves = sum(step > 0 for step in steps) / 29
+        self.decimals = 0
+        for v in values:
+            self.decimals = _decimals(v, self.decimals)
+        self.flat, self.rows, self.ready = self.time, 30, True
+        self._open(local // 1800)
+
+    def _season(self, local: int) -> tuple[float, bool, float]:
+        second, in_week = local % 86_400, (local + 3 * 86_400) % 604_800
+        b, h = second // 1800, in_week // 3600
+        if not self.day_seen[b]:
+            return 0.0, False, 0.0
+        if self.cadence >= 900:
+            sure = 1 + 0.5 * self.week_seen[h]
+            return self.day[b] + self.week[h], True, 0.3 * self.swing / (sure * sure)
+        x = second / 1800 - 0.5
+        b0 = math.floor(x)
+        part = x - b0
+        b0, b1 = b0 % 48, (b0 + 1) % 48
+        w0, w1 = (1 - part) if self.day_seen[b0] else 0.0, part if self.day_seen[b1] else 0.0
+        season = (w0 * self.day[b0] + w1 * self.day[b1]) / (w0 + w1)
+        x = in_week / 3600 - 0.5
+        h0 = math.floor(x)
+        part = x - h0
+        h0, h1 = h0 % 168, (h0 + 1) % 168
+        season += (1 - part) * self.week[h0] + part * self.week[h1]
+        k0, k1 = 1 + 0.5 * self.week_seen[h0], 1 + 0.5 * self.week_seen[h1]
+        return season, True, 0.3 * self.swing * ((1 - part) / (k0 * k0) + part / (k1 * k1))
+
+    @staticmethod
+    def _at_hour(ratio: list[float], local: int) -> float:
+        x = (local % 86_400) / 3600 - 0.5
+        h = math.floor(x)
+        return (1 - (x - h)) * ratio[h % 24] + (x - h) * ratio[(h + 1) % 24]
+
+    def _least(self, a: float) -> float:
+        half = 0.5 / 10.0**self.decimals if self.decimals < 7 else 0.0
+        least = half if a < half else min(half, 0.02 * a)
+        return max(least, (1 - min(1.0, 10 * self.moves)) * 1e-3 * a, 1e-9 * a, 1e-200)
+
+    def _judge(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+        fresh = time > self.time
+        if fresh and local // 1800 != self.half:
+            self._commit(local // 1800)
+        season, known, unsure = self._season(local)
+        base, recent = self.level + season, self.recent
+        if known != self.known:
+            recent += self.base - base
+        gap, wide = (time - self.time) / 1e9 / (4 * self.cadence), 1.0
+        if gap > 1:
+            wide = math.sqrt(min(gap, 64.0))
+            recent = recent / gap if known else recent
+        least = self._least(abs(base))
+        size = max(self.size * self._at_hour(self.ratio, local) * wide, least)
+        judged = known and self.ref_rows >= 30
+        ref_size, lean, low, high = 0.0, recent, math.inf, math.inf
+        if known:
+            ref_size = self.ref_size * self._at_hour(self.ref_ratio, local) * (1 + 8 / (1 + self.ref_bins)) + unsure
+            ref_size = max(ref_size, least)
+        if judged:
+            low = self.ref_down.limit() * ref_size * self.ref_widen
+            high = self.ref_up.limit() * ref_size * self.ref_widen
+            lean = min(max(self.cross / self.power, 0.0), 1.0) * recent
+            lean = min(max(lean, -0.85 * low), 0.85 * high)
+        yhat = base + lean
+        lower = max(yhat - self.down.limit() * size * self.widen, base - low)
+        upper = min(yhat + self.up.limit() * size * self.widen, base + high)
+        away, ref_away = y - yhat, y - base
+        score, ref_score = (self.up if away >= 0 else self.down).score(abs(away) / (size * self.widen)), 0.0
+        if judged:
+            ref_score = (self.ref_up if ref_away >= 0 else self.ref_down).score(
+                abs(ref_away) / (ref_size * self.ref_widen)
+            )
+        by_ref, score, cause = ref_score >= score, max(score, ref_score), -1
+        outside = y < lower or y > upper
+        score = min(max(score, 1.0), 10.0) if outside else min(score, 1 - 2.0**-53)
+        if outside:
+            cause = (0 if by_ref else 4 if judged else 2) + (y < lower)
+        stuck = 0.0
+        if y == self.last and self.flat_rows >= 8 and self.moves >= 0.2 and time - self.first >= 172_800 * 10**9:
+            stuck = (time - self.flat) / 1e9 / (3 * self.flat_max + 8 * self.cadence)
+        if stuck > 1:
+            score = min(max(score, stuck), 10.0)
+            if not outside:
+                outside, cause = True, 6
+                if y >= yhat:
+                    upper = math.nextafter(y, -math.inf)
+                    yhat = min(yhat, upper)
+                    lower = min(lower, yhat)
+                else:
+                    lower = math.nextafter(y, math.inf)
+        if fresh:
+            self._rhythm(time, y, stuck)
+            self.recent, self.base, self.known = recent, base, known
+            if self._count(time, ref_away, outside, by_ref, stuck):
+                self._gather(recent, size, ref_size, away, ref_away, outside)
+                if ref_score < 1:
+                    self.recent = recent + 0.4 * _clip(ref_away - recent, 6 * size)
+                if not outside or self.streak <= 3:
+                    self.decimals = _decimals(y, self.decimals)
+                    self._sizes(local, recent, size, ref_size, away, ref_away)
+                if not outside or (self.streak == 1 and ref_score < 1):
+                    z = abs(away) / size
+                    self.up.learn(z if away >= 0 else 0.0, 0.02, 0.02, True)
+                    self.down.learn(z if away < 0 else 0.0, 0.02, 0.02, True)
+                if judged and not outside:
+                    if ref_away >= 0:
+                        self.most_up = max(self.most_up, ref_away / ref_size)
+                    else:
+                        self.most_down = max(self.most_down, -ref_away / ref_size)
+        return score, yhat, lower, upper, cause
+
+    def _commit(self, half: int) -> None:
+        b, h = self.half % 48, ((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2
+        if self.bin_rows:
+            seen, hour, mean = self.day_seen[b], b // 2, self.sum / self.bin_rows
+            rate = max(1 / (seen + 2), 0.05)
+
+            def moved(ratio: float, total: float) -> float:
+                return _single(min(max(ratio + rate * (total / self.bin_rows - ratio), 0.2), 6.0))
+
+            self.ratio[hour] = moved(self.ratio[hour], self.sum_size)
+            if seen:
+                self.ref_ratio[hour] = moved(self.ref_ratio[hour], self.sum_ref)
+                self._adjust(b, h, mean)
+            else:
+                self.day[b] = _single(mean)
+            rate = 1 / min(seen * 48.0 + 4, 48.0)
+            self.swing += rate * (abs(self.day[b] - self.centre) - self.swing)
+            self.centre += rate * (self.day[b] - self.centre)
+            self.day_seen[b], self.week_seen[h] = min(seen + 1, 250), min(self.week_seen[h] + 1, 250)
+        if self.most_up > 0 or self.most_down > 0:
+            up, down = self.most_up > self.ref_up.u, self.most_down > self.ref_down.u
+            for tail, most, again in (
+                (self.ref_up, self.most_up, up and self.beyond == 1),
+                (self.ref_down, self.most_down, down and self.beyond == 2),
+            ):
+                weight = 0.1 if again else 1.0
+                tail.learn(most, 0.01 * weight, 0.02 * weight, False)
+            self.beyond = 1 if up else 2 if down else 0
+        self._open(half)
+
+    def _adjust(self, b: int, h: int, mean: float) -> None:
+        self.ref_bins += 1
+        if self.ref_bins > 48 and 2 * self.bin_out < self.bin_rows:
+            self.level += mean / 96
+            mean -= mean / 96
+        move = mean * max(1 / (self.day_seen[b] + 1), 0.05)
+        self.day[b] = _single(self.day[b] + move)
+        kept = 0.5 * move if self.cadence < 1800 else move
+        for k in range(h % 24, 168, 24):
+            if self.week_seen[k]:
+                self.week[k] = _single(self.week[k] - kept)
+        rest = mean - move + (kept if self.week_seen[h] else 0.0)
+        square = rest * rest
+        share = square / (square + self.ref_size * self.ref_size) if square > 0 else 0.0
+        self.week[h] = _single(self.week[h] + max(1 / (0.5 * self.week_seen[h] + 1), 0.12) * share * rest)
+
+    def _rhythm(self, time: int, y: float, stuck: float) -> None:
+        n, self.rows = self.rows, self.rows + 1
+        since = min(max((time - self.time) / 1e9, 0.25 * self.cadence), 4 * self.cadence)
+        if y == self.last:
+            self.flat_rows += 1
+            if stuck <= 1:
+                self.moves -= self.moves / min(n, 512)
+        else:
+            flat = (self.time - self.flat) / 1e9
+            if time - self.first >= 172_800 * 10**9 and self.moves >= 0.2:
+                flat = min(flat, 3 * self.flat_max + 8 * self.cadence)
+            self.flat_max = max(self.flat_max * (1 - 2e-5), flat)
+            self.flat, self.flat_rows = time, 0
+            self.moves += (1 - self.moves) / min(n, 512)
+        self.cadence = max(self.cadence + (since - self.cadence) / min(n, 32), 1e-6)
+        self.last, self.time = y, time
+
+    def _count(self, time: int, ref_away: float, outside: bool, by_ref: bool, stuck: float) -> bool:
+        forget = 1 - 0.1 * self.p_limit
+        self.widen, self.ref_widen = max(self.widen * forget, 1.0), max(self.ref_widen * forget, 1.0)
+        if not outside:
+            self.streak = max(self.streak - 1, 0)
+            return True
+        if self.streak == 0:
+            self.run, self.run_rows, self.run_mean, self.run_dev = time, 0, ref_away, 0.0
+            if by_ref:
+                self.ref_widen = min(self.ref_widen * 1.08, 2.5)
+            else:
+                self.widen = min(self.widen * 1.08, 2.5)
+        self.streak, self.run_rows = min(self.streak + 1, 32), self.run_rows + 1
+        rate = 1 / min(self.run_rows, 256)
+        self.run_mean += rate * (ref_away - self.run_mean)
+        self.run_dev += rate * (abs(ref_away - self.run_mean) - self.run_dev)
+        patience = min(self.accept_s, max(30 * self.cadence, 0.25 * (time - self.first) / 1e9))
+        if (time - self.run) / 1e9 < patience or self.run_rows < 3:
+            return True
+        if stuck > 1:
+            self.flat_max = (time - self.flat) / 1e9
+        if self.known:
+            self.level, self.base, self.recent = self.level + self.run_mean, self.base + self.run_mean, 0.0
+            self.ref_size = max(self.ref_size, self.run_dev)
+        else:
+            self.recent = self.run_mean
+        self.size, self.streak = max(self.size, self.run_dev), 0
+        self._open(self.half)
+        return False
+
+    def _gather(
+        self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool
+    ) -> None:
+        if self.known:
+            self.sum += _clip(ref_away, (2.0 if outside else 6.0) * max(ref_size, size))
+        else:
+            self.sum += recent + _clip(ref_away - recent, 6 * size)
+        self.bin_rows, self.bin_out = self.bin_rows + 1, self.bin_out + outside
+        self.sum_size += min(abs(away) / self.size, 8.0) if self.size > 0 else 1.0
+        self.sum_ref += min(abs(ref_away) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
+
+    def _sizes(
+        self, local: int, recent: float, size: float, ref_size: float, away: float, ref_away: float
+    ) -> None:
+        seen = min(abs(away), 4 * size) / self._at_hour(self.ratio, local)
+        self.size += (seen - self.size) / min(self.rows, 256)
+        if self.known:
+            self.ref_rows += 1
+            if self.ref_rows == 1:
+                self.ref_size = max(abs(ref_away), size)
+            most = max(ref_size, size)
+            seen = min(abs(ref_away), 4 * most) / self._at_hour(self.ref_ratio, local)
+            pace = min(max(self.cadence / 300, 0.1), 1.0)
+            self.ref_size += (seen - self.ref_size) / min(self.ref_rows + 10, 1024 / pace)
+            x, e = _clip(ref_away / most, 4.0), _clip(recent / most, 4.0)
+            self.cross += (x * e - self.cross) / 256
+            self.power = max(self.power + (e * e - self.power) / 256, 1e-6)
+
+
+def seasonal(
+    times: Sequence[int], values: Sequence[float], timezone: str, p_limit: float, accept_after_s: float
+) -> list[tuple[float, float, float, float, int]]:
+    """(score, yhat, lower, upper, cause) of each row of one series, in order of time."""
+    series, zone, rows = _Season(p_limit, accept_after_s), ZoneInfo(timezone), []
+    for time, y in zip(times, values, strict=True):
+        if math.isnan(y):
+            rows.append((math.nan, math.nan, math.nan, math.nan, -1))
+            continue
+        second = time // 10**9
+        offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
+        assert offset is not None
+        rows.append(series.row(time, y, second + int(offset.total_seconds())))
+    return rows
