@@ -1,0 +1,135 @@
+"""Tells of open alarms on MQTT topics: one retained message an alarm, cleared when it is resolved.
+
+Any MQTT program that subscribes to `almenara/alarm/#` has the list of open alarms at once, and hears of each change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import secrets
+import ssl
+import time
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+
+from almenara.model.alarm import Evidence, Incident, State, Transition
+from almenara.model.errors import ConfigError, NotifyError, Problem
+from almenara.model.time import format_time
+from almenara.model.topic import ROOT, slug
+from almenara.plugin.options import Secret
+
+
+class Message(NamedTuple):
+    """Ready to be published. An empty retained payload removes what was retained."""
+
+    topic: str
+    payload: bytes
+    retain: bool
+
+
+def alarm_message(transition: Transition, root: str = ROOT) -> Message:
+    """What to publish when an alarm changes: retained JSON while it is open, an empty retained message once it is not."""
+    series = transition.series
+    topic = f"{root}/alarm/{slug(transition.rule)}/{slug(str(series), series.key)}"
+    if transition.state in (State.RESOLVED, State.INACTIVE):
+        return Message(topic, b"", True)
+    evidence = transition.evidence
+    body = {
+        "rule": transition.rule,
+        "name": series.name,
+        "labels": dict(series.labels) | dict(transition.labels),
+        "state": transition.state.value,
+        "severity": transition.severity.value,
+        "since": format_time(transition.since),
+        "time": format_time(transition.time),
+        **numbers_of(evidence),
+        "detector": evidence.detector,
+        "why": evidence.why,
+        "annotations": dict(transition.annotations),
+    }
+    return Message(topic, to_json(body), True)
+
+
+def numbers_of(evidence: Evidence) -> dict[str, float | None]:
+    """value, score, yhat, lower, upper; null for what JSON cannot say (NaN, infinities)."""
+    numbers = {name: getattr(evidence, name) for name in ("value", "score", "yhat", "lower", "upper")}
+    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
+
+
+def to_json(body: dict[str, Any]) -> bytes:
+    """Compact JSON in UTF-8."""
+    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+class MqttNotifier:
+    """Publishes the alarms of each incident on an MQTT broker, as retained messages below `almenara/alarm`.
+
+    Options:
+        url: The broker, `mqtt://host:port` or, with TLS, `mqtts://host:port`.
+        root: First level of the topics.
+        username: User name at the broker; empty for none.
+        password: Its password.
+        ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
+        timeout_s: Longest time for one notification.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str = "mqtt://127.0.0.1:1883",
+        root: str = ROOT,
+        username: str = "",
+        password: Secret = Secret(""),
+        ca_file: str = "",
+        timeout_s: float = 10.0,
+    ) -> None:
+        parts = urlsplit(url)
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ConfigError([Problem("url", f"must begin with mqtt:// or mqtts:// and a host; got {parts.scheme!r}")])
+        if slug(root) != root or not root:
+            raise ConfigError([Problem("root", f"must be one level of letters, digits, - and _; got {root!r}")])
+        self._root, self._timeout_s = root, timeout_s
+        self._host, self._port = parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
+        self._login = (username, str(password))
+        self._tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "mqtts" else None
+
+    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+        """Publish each member's last state; returns when the broker has all. The graph is not sent. Raises
+        NotifyError."""
+        messages = [alarm_message(member.last, self._root) for member in incident.members]
+        try:
+            await asyncio.to_thread(self._publish, messages)
+        except OSError as error:  # TimeoutError and TLS errors are among them
+            raise NotifyError(f"MQTT broker at {self._host}:{self._port}: {error}", retry=True) from error
+
+    def _publish(self, messages: Sequence[Message]) -> None:
+        """Connect, publish, hang up. Alarms are rare: a connection kept open for them would be one more to watch."""
+        deadline = time.monotonic() + self._timeout_s
+        refused: list[str] = []
+        client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2, client_id=f"almenara-{secrets.token_hex(6)}", protocol=paho.MQTTv311
+        )
+        client.on_connect = lambda _c, _d, _f, reason, _p: refused.append(str(reason)) if reason.is_failure else None
+        if self._login[0]:
+            client.username_pw_set(*self._login)
+        if self._tls is not None:
+            client.tls_set_context(self._tls)
+        client.connect_timeout = self._timeout_s
+        client.connect(self._host, self._port)
+        client.loop_start()
+        try:
+            sent = [client.publish(m.topic, m.payload, qos=1, retain=m.retain) for m in messages]
+            while not all(info.is_published() for info in sent):
+                if refused:
+                    raise ConnectionRefusedError(refused[0])
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no answer within {self._timeout_s:g} s")
+                time.sleep(0.005)
+        finally:
+            client.disconnect()
+            client.loop_stop()

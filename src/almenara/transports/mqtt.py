@@ -1,0 +1,381 @@
+"""MQTT 3.1.1 and 5 over TCP or TLS (docs.oasis-open.org/mqtt), with the paho client.
+
+At QoS 1 nothing is lost on the way: what we send is repeated until the broker has answered, and what we receive is
+acknowledged only when its packet is done. What a broker sends twice is a repetition of the same rows, which the store
+folds into one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import paho.mqtt.client as paho
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from almenara.model.errors import BusError, ConfigError, Problem, Refused
+from almenara.model.topic import OFFLINE, ONLINE, check_topic
+from almenara.plugin.contracts import Packet
+from almenara.plugin.options import Range, Secret
+
+_MOST_WAITING = 10_000  # packets received and not yet read by our side
+_MOST_BYTES = 64 << 20
+_MOST_SENDING = 256  # messages sent and not yet answered
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a broker is, from `mqtt://host:1883` or `mqtts://host:8883`."""
+
+    host: str
+    port: int
+    tls: bool
+
+    @classmethod
+    def parse(cls, url: str) -> Address:
+        """Raises ConfigError."""
+        try:
+            parts = urlsplit(url)
+            port = parts.port
+        except ValueError as error:
+            raise ConfigError([Problem("url", f"cannot be read: {error}", _EXAMPLE)]) from error
+        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
+            raise ConfigError(
+                [Problem("url", f"must begin with mqtt:// or mqtts:// and a host; got {parts.scheme!r}", _EXAMPLE)]
+            )
+        if parts.username or parts.password or parts.path.strip("/") or parts.query:
+            raise ConfigError(
+                [Problem("url", "has more than scheme, host and port", "give username and password as options")]
+            )
+        tls = parts.scheme == "mqtts"
+        return cls(parts.hostname, port or (8883 if tls else 1883), tls)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_EXAMPLE = "for example mqtt://127.0.0.1:1883"
+
+
+class Mqtt:
+    """Sends and receives over an MQTT broker.
+
+    Options:
+        url: The broker, `mqtt://host:port` or, with TLS, `mqtts://host:port`.
+        client_id: How the broker knows us; empty: a new random one each start. With one, the broker keeps what arrives
+            for us while we are away.
+        topics: What to subscribe to; the wildcards + and # may be used.
+        qos: 0 best effort, 1 never lost.
+        username: User name at the broker; empty for none.
+        password: Its password.
+        ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
+        certificate: PEM file of our own certificate, where the broker asks for one.
+        key: PEM file of its private key.
+        version: Version of MQTT, "3.1.1" or "5".
+        keepalive_s: Longest silence before the connection counts as lost.
+        session_s: How long an MQTT 5 broker keeps what arrives while we are away.
+        will_topic: Where to say `online`, and where the broker says `offline` when we are gone; empty: nowhere.
+    """
+
+    def __init__(
+        self,
+        *,
+        url: str = "mqtt://127.0.0.1:1883",
+        client_id: str = "",
+        topics: Sequence[str] = (),
+        qos: Annotated[int, Range(0, 1)] = 1,
+        username: str = "",
+        password: Secret = Secret(""),
+        ca_file: str = "",
+        certificate: str = "",
+        key: str = "",
+        version: Literal["3.1.1", "5"] = "3.1.1",
+        keepalive_s: float = 30.0,
+        session_s: float = 604_800.0,
+        will_topic: str = "",
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self.address = Address.parse(url)
+        self.problem = "not connected yet"  # empty while connected
+        self.connected_ns = 0
+        self.connections = 0  # made so far
+        self.best_effort_lost = 0  # QoS 0 packets that the reader was too slow for
+        self.retained_skipped = 0  # old messages that the broker shows to each new subscriber
+        if will_topic:
+            check_topic(will_topic)
+        self._topics, self._qos, self._will, self._clock = tuple(topics), qos, will_topic, clock
+        self._five, self._session_s = version == "5", session_s
+        self._keepalive_s, self._persistent = keepalive_s, bool(client_id)
+        self._lock = threading.Lock()
+        self._room = threading.Condition(self._lock)
+        self._arrived: deque[Packet] = deque()
+        self._bytes = 0
+        self._generation = 0  # of the connection: an acknowledgement must not reach a later one
+        self._stopping = False
+        self.client_id = client_id or f"almenara-{secrets.token_hex(6)}"
+        self._client = self._make(username, str(password))
+        if self.address.tls:
+            self._client.tls_set_context(_tls(ca_file, certificate, key))
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._sent: dict[int, tuple[asyncio.Future[str], int]] = {}  # by packet number, with the QoS
+
+    def _make(self, username: str, password: str) -> paho.Client:
+        client = paho.Client(
+            paho.CallbackAPIVersion.VERSION2,
+            client_id=self.client_id,
+            clean_session=None if self._five else not self._persistent,
+            protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
+            manual_ack=True,
+        )
+        if username:
+            client.username_pw_set(username, password)
+        if self._will:
+            client.will_set(self._will, OFFLINE, qos=1, retain=True)
+        client.reconnect_delay_set(1, 60)
+        client.max_inflight_messages_set(_MOST_SENDING)
+        client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
+        client.on_connect_fail = self._on_connect_fail
+        client.on_message, client.on_publish = self._on_message, self._on_publish
+        client.on_subscribe = self._on_subscribe
+        return client
+
+    # --- our side: coroutines of one loop ---
+
+    async def start(self) -> None:
+        """Begin to connect, and go on until `close`. `send` and `receive` do it by themselves."""
+        if self._loop is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        self._up, self._news = asyncio.Event(), asyncio.Event()
+        self._turn = asyncio.Semaphore(_MOST_SENDING)
+        extra: dict[str, Any] = {}
+        if self._five:
+            extra = {"clean_start": not self._persistent, "properties": self._session()}
+        self._client.connect_async(self.address.host, self.address.port, max(1, int(self._keepalive_s)), **extra)
+        self._client.loop_start()
+
+    async def check(self) -> None:
+        """Raises BusError where the broker cannot be reached, or refuses us."""
+        await self.start()
+        try:
+            async with asyncio.timeout(10):
+                await self._up.wait()
+        except TimeoutError as error:
+            raise BusError(f"MQTT broker at {self.address}: {self.problem}") from error
+
+    async def send(self, topic: str, payload: bytes, *, retain: bool = False, qos: int | None = None) -> None:
+        """Returns when the broker has taken it (PUBACK; at QoS 0: when it was written to the connection).
+
+        Waits while there is no connection, and sends again after one was lost. Raises ConfigError for a topic that
+        brokers refuse, BusError where the broker says no (MQTT 5) or we were closed.
+        """
+        check_topic(topic)
+        await self.start()
+        qos = self._qos if qos is None else qos
+        async with self._turn:
+            while True:
+                await self._until_up()
+                if not (refused := await self._send_once(topic, payload, retain, qos)):
+                    return
+                if refused != _LOST:
+                    raise BusError(f"MQTT broker at {self.address}: {topic}: {refused}")
+
+    async def _until_up(self) -> None:
+        await self._up.wait()
+        if self._stopping:
+            raise BusError(f"MQTT client of {self.address} is closed")
+
+    async def _send_once(self, topic: str, payload: bytes, retain: bool, qos: int) -> str:
+        assert self._loop is not None
+        info = self._client.publish(topic, payload, qos, retain)
+        if qos == 0 and info.rc != paho.MQTT_ERR_SUCCESS:  # QoS 1 is kept by paho and sent with the next connection
+            await asyncio.sleep(0.05)
+            return _LOST
+        # paho's answer comes through this loop, so it cannot overtake the next line.
+        answer: asyncio.Future[str] = self._loop.create_future()
+        self._sent[info.mid] = (answer, qos)
+        try:
+            return await answer
+        finally:
+            self._sent.pop(info.mid, None)
+
+    async def receive(self) -> AsyncIterator[Sequence[Packet]]:
+        """What arrived, all that waits at a time. A packet is acknowledged to the broker by its `done(...)`; after
+        `done(Refused)` it comes again."""
+        await self.start()
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            with self._room:
+                packets = list(self._arrived)
+                self._arrived.clear()
+                self._bytes = 0
+                self._room.notify_all()
+            if packets:
+                yield packets
+            if self._stopping:
+                return
+
+    async def close(self) -> None:
+        """Say `offline`, hang up, end `receive`."""
+        if self._loop is None or self._stopping:
+            return
+        if self._will and not self.problem:
+            with contextlib.suppress(TimeoutError, BusError):
+                async with asyncio.timeout(2):
+                    await self.send(self._will, OFFLINE, retain=True, qos=1)
+        with self._room:
+            self._stopping = True
+            self._room.notify_all()
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+        self.problem = "closed"
+        for answer, _ in list(self._sent.values()):
+            _answer(answer, "closed")
+        self._up.set()
+        self._news.set()
+
+    # --- paho's side: its thread ---
+
+    def _session(self) -> Properties:
+        properties = Properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = int(self._session_s) if self._persistent else 0
+        return properties
+
+    def _on_connect(self, client: Any, _data: Any, flags: Any, reason: Any, _properties: Any = None) -> None:
+        if reason.is_failure:
+            self.problem = f"the broker refused us: {reason}"
+            return
+        with self._lock:
+            self._generation += 1
+        # Also when the broker has kept our session: it may hold fewer topics than we ask for now.
+        if self._topics:
+            client.subscribe([(topic, self._qos) for topic in self._topics])
+        if self._will:
+            client.publish(self._will, ONLINE, qos=1, retain=True)
+        self.problem, self.connected_ns = "", time.time_ns()
+        self.connections += 1
+        self._tell(self._up.set)
+
+    def _on_subscribe(self, _client: Any, _data: Any, _mid: int, reasons: Any, _properties: Any = None) -> None:
+        refused = [t for t, r in zip(self._topics, reasons, strict=False) if r.is_failure]
+        if refused:
+            self.problem = f"the broker refused the subscription to {', '.join(refused)}"
+
+    def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any = None) -> None:
+        if not self.problem:
+            self.problem = f"connection lost: {reason}"
+        with self._room:
+            self._generation += 1
+            self._room.notify_all()
+        self._tell(self._down)
+
+    def _on_connect_fail(self, _client: Any, _data: Any) -> None:
+        self.problem = "cannot connect: nobody answers there, or TLS failed"
+
+    def _down(self) -> None:
+        if self._stopping:
+            return
+        self._up.clear()
+        for answer, qos in list(self._sent.values()):
+            if qos == 0:  # paho forgets these with the connection
+                _answer(answer, _LOST)
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any = None, _properties: Any = None) -> None:
+        # No lock here: paho calls with its own held, and `publish` takes those.
+        self._tell(self._published, mid, str(reason) if reason is not None and reason.is_failure else "")
+
+    def _published(self, mid: int, refused: str) -> None:
+        if mid in self._sent:
+            _answer(self._sent[mid][0], refused)
+
+    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        if message.retain:
+            # Sent because we subscribed, not because anybody measured something: its age is not known, and it would
+            # come as a new sample after each reconnect.
+            self.retained_skipped += 1
+            if message.qos:
+                self._client.ack(message.mid, 1)
+            return
+        with self._room:
+            if self._is_full() and message.qos == 0:
+                self.best_effort_lost += 1
+                return
+            generation = self._generation
+            while self._is_full() and not self._stopping and generation == self._generation:
+                # The broker waits with us: paho reads no further. Longer than its keepalive, and it drops the
+                # connection and sends again later, for nothing of this was acknowledged.
+                self._room.wait(1.0)
+            packet = self._packet(message, generation)
+            self._arrived.append(packet)
+            self._bytes += len(packet.payload)
+            if len(self._arrived) == 1:
+                self._tell(self._news.set)
+
+    def _is_full(self) -> bool:
+        return len(self._arrived) >= _MOST_WAITING or self._bytes >= _MOST_BYTES
+
+    def _packet(self, message: paho.MQTTMessage, generation: int) -> Packet:
+        topic = message.topic
+        done: Callable[[Exception | None], None] = _nothing
+        if message.qos:
+            packet_id = message.mid
+
+            def done(error: Exception | None) -> None:
+                if isinstance(error, Refused):
+                    self._tell(self._later, packet, error.retry_after_s)
+                elif generation == self._generation:
+                    self._client.ack(packet_id, 1)
+
+        packet = Packet(topic, bytes(message.payload), self._clock(), "mqtt:" + topic, qos=message.qos, done=done)
+        return packet
+
+    def _later(self, packet: Packet, after_s: float) -> None:
+        """The hub could not take it now: give it again. It stays unacknowledged meanwhile, so nothing is lost."""
+        assert self._loop is not None
+        self._loop.call_later(after_s, self._again, packet)
+
+    def _again(self, packet: Packet) -> None:
+        with self._lock:
+            self._arrived.append(packet)
+            self._bytes += len(packet.payload)
+        self._news.set()
+
+    def _tell(self, call: Callable[..., object], *arguments: Any) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+
+_LOST = "lost"
+
+
+def _nothing(_error: Exception | None) -> None:
+    """QoS 0 is not acknowledged."""
+
+
+def _answer(answer: asyncio.Future[str], refused: str) -> None:
+    if not answer.done():
+        answer.set_result(refused)
+
+
+def _tls(ca_file: str, certificate: str, key: str) -> ssl.SSLContext:
+    """A context that verifies the broker's name and certificate."""
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+        if certificate:
+            context.load_cert_chain(certificate, key or None)
+    except (OSError, ssl.SSLError) as error:
+        where = "ca_file" if not certificate else "ca_file, certificate or key"
+        raise ConfigError([Problem(where, f"cannot be read: {error}")]) from error
+    return context
