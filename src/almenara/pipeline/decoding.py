@@ -10,6 +10,7 @@ import numpy as np
 
 from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError
+from almenara.model.series import SeriesTable
 from almenara.plugin.contracts import Codec, Context, Packet
 
 
@@ -59,37 +60,39 @@ class Decoders:
         return mine[name].decode(packet.payload, context)
 
 
-@dataclass(frozen=True, slots=True)
-class Undecodable:
-    """A payload of which nothing could be read."""
-
-    packet: Packet
-    error: DecodeError
-
-
-def decode_all(decoders: Decoders, packets: Sequence[Packet]) -> tuple[list[tuple[Packet, Decoded]], list[Undecodable]]:
-    """Decode many packets, each with the codec of its topic."""
+def decode_all(
+    decoders: Decoders, packets: Sequence[Packet]
+) -> tuple[list[tuple[Packet, Decoded]], list[tuple[Packet, DecodeError]]]:
+    """Decode many packets, each with the codec of its topic; those of which nothing can be read come second."""
     decoded, undecodable = [], []
     for packet in packets:
         try:
             decoded.append((packet, decoders.decode(decoders.for_topic(packet.topic), packet)))
         except DecodeError as error:
-            undecodable.append(Undecodable(packet, error))
+            undecodable.append((packet, error))
     return decoded, undecodable
 
 
-def joined(decoded: Sequence[Decoded]) -> list[tuple[Batch, np.ndarray]]:
-    """The batches of many small payloads as few: those that share a table of series become one, in their order.
+def joined(decoded: Sequence[Decoded]) -> tuple[Batch, np.ndarray]:
+    """Batches of many small payloads as one, in their order; and int64[n], the position in `decoded` of each row."""
+    filled = [at for at, one in enumerate(decoded) if len(one.batch)]
+    batches = _with_one_table([decoded[at].batch for at in filled])
+    columns = (
+        np.concatenate([np.empty(0, dtype), *(np.asarray(getattr(b, name)) for b in batches)])
+        for name, dtype in (("id", np.int32), ("time", np.int64), ("value", np.float64))
+    )
+    table = batches[0].series if batches else SeriesTable()
+    return Batch(table, *columns), np.repeat(np.asarray(filled, np.int64), [len(b) for b in batches])
 
-    With each comes int64[n], the position in `decoded` that each row is from.
-    """
-    groups: dict[int, list[int]] = {}
-    for at, one in enumerate(decoded):
-        if len(one.batch):
-            groups.setdefault(id(one.batch.series), []).append(at)
-    return [_concatenated([decoded[at].batch for at in members], members) for members in groups.values()]
 
-
-def _concatenated(batches: Sequence[Batch], members: Sequence[int]) -> tuple[Batch, np.ndarray]:
-    columns = (np.concatenate([np.asarray(getattr(b, name)) for b in batches]) for name in ("id", "time", "value"))
-    return Batch(batches[0].series, *columns), np.repeat(np.asarray(members, np.int64), [len(b) for b in batches])
+def _with_one_table(batches: list[Batch]) -> list[Batch]:
+    """The same rows over one table of series; payloads of one codec share theirs already."""
+    if all(b.series is batches[0].series for b in batches):
+        return batches
+    table = SeriesTable()
+    moved = []
+    for batch in batches:
+        used, local = np.unique(np.asarray(batch.id), return_inverse=True)
+        ids = np.fromiter((table.intern(batch.series.keys[i]) for i in used.tolist()), np.int32, len(used))
+        moved.append(Batch(table, ids[local], batch.time, batch.value))
+    return moved

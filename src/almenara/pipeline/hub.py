@@ -8,25 +8,26 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from almenara.bus.feed import Feed
-from almenara.model.batch import Batch, Decoded, Rejected
+from almenara.model.batch import Batch, Rejected
 from almenara.model.errors import DecodeError, DiskFull, Refused
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
-from almenara.pipeline.decoding import Decoders, Decoding
+from almenara.pipeline.decoding import Decoders, Decoding, decode_all, joined
 from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, Watch
+from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
 from almenara.pipeline.segment import left_over, read_all
-from almenara.pipeline.sources import Sources, SourceStatus
+from almenara.pipeline.sources import SourceStatus
 from almenara.plugin.contracts import Packet, Selection, Store
 from almenara.query import Matrix, evaluate, parse
 
@@ -74,8 +75,8 @@ class Pipeline:
         self.addresses: dict[str, str] = {}
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
-        self._sources = Sources()
-        self._decoders = Decoders(options.codecs)
+        self.ledger = Ledger(self.counters, clock, folder.aside)
+        self.decoders = Decoders(options.codecs)
         self._started_s = time.monotonic()
         self._ready = False
         self.alarms = alarms(self.index)
@@ -159,12 +160,12 @@ class Pipeline:
 
     async def write(self, packet: Packet, codec: str) -> Written:
         """Commit what a payload holds. Raises DecodeError (nothing in it can be read) or Refused (not taken now)."""
-        transport = packet.source.partition(":")[0] or "unknown"
+        transport = packet.source.partition(":")[0]
         self.counters.add("almenara_payloads_total", transport=transport)
         try:
-            decoded = await asyncio.to_thread(self._decoders.decode, codec, packet)
+            decoded = await asyncio.to_thread(self.decoders.decode, codec, packet)
         except DecodeError as error:
-            self.reject_payload(packet, error)
+            self.ledger.undecodable(packet, error)
             raise
         self.counters.add("almenara_rows_received_total", len(decoded.batch), transport=transport)
         try:
@@ -173,17 +174,39 @@ class Pipeline:
             self.counters.add("almenara_writes_refused_total", reason=type(error).__name__)
             raise
         rejected = [*decoded.rejected, *(one.rejected for one in turned)]
-        self.count_rejected(decoded)
-        self._sources.count(packet.source, self.clock(), 1, rows, rejected, best_effort=packet.qos == 0)
+        self.ledger.kept(packet, rows, rejected)
         return Written(rows, rejected)
+
+    async def take(self, bus: str, packets: Sequence[Packet]) -> None:
+        """Commit packets of a bus, and up to where it is read, together. Raises Refused when they are not taken now."""
+        decoded, undecodable = await asyncio.to_thread(decode_all, self.decoders, packets)
+        batch, owner = joined([d for _, d in decoded])
+        offset = max(p.offset for p in packets)
+        _, turned = await self.commit(batch, bus if offset >= 0 else "", offset)
+        for packet, error in undecodable:
+            self.ledger.undecodable(packet, error)
+        lost = np.bincount(np.concatenate([owner[:0], *(owner[t.at] for t in turned)]), minlength=len(decoded))
+        for at, (packet, one) in enumerate(decoded):
+            rejected = list(one.rejected)
+            if lost[at]:
+                rejected += [
+                    replace(t.rejected, rows=n) for t in turned if (n := int(np.count_nonzero(owner[t.at] == at)))
+                ]
+            self.ledger.kept(packet, len(one.batch) - int(lost[at]), rejected)
+        self.counters.add("almenara_payloads_total", len(packets), transport=bus)
+        self.counters.add("almenara_rows_received_total", len(batch), transport=bus)
 
     async def commit(self, batch: Batch, bus: str = "", offset: int = -1) -> tuple[int, Sequence[Turned]]:
         """Rows kept and rows turned away, once they are synced to the log. Raises Refused or StoreError."""
         answer: asyncio.Future[tuple[int, Sequence[Turned]]] = self._loop.create_future()
 
         def tell(rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
-            if not answer.done():
-                answer.set_exception(error) if error else answer.set_result((rows, turned))
+            if answer.done():  # whoever waited has gone
+                return
+            if error is not None:
+                answer.set_exception(error)
+            else:
+                answer.set_result((rows, turned))
 
         def done(rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
             self._loop.call_soon_threadsafe(tell, rows, turned, error)
@@ -191,16 +214,9 @@ class Pipeline:
         self._committer.submit(Submission(batch, bus, offset, done))
         return await answer
 
-    def count_rejected(self, decoded: Decoded) -> None:
-        """Count what a decoder left out."""
-        for one in decoded.rejected:
-            self.counters.add("almenara_rows_rejected_total", one.rows, reason=one.reason)
-
-    def reject_payload(self, packet: Packet, error: DecodeError) -> None:
-        """Count a payload of which nothing could be read, and keep it aside for whoever looks into it."""
-        self.counters.add("almenara_payloads_undecodable_total")
-        found = Rejected("payload", "undecodable", 1, str(error))
-        self._sources.count(packet.source, self.clock(), 1, 0, [found], best_effort=packet.qos == 0)
+    def offset(self, bus: str) -> int:
+        """Up to where a durable stream is committed; -1 where nothing of it is."""
+        return self._committer.offsets.get(bus, -1)
 
     # --- reading
 
@@ -251,7 +267,7 @@ class Pipeline:
 
     def sources(self) -> list[SourceStatus]:
         """Who sends what."""
-        return self._sources.snapshot()
+        return self.ledger.sources.snapshot()
 
     def health(self) -> list[str]:
         """Why the hub is not ready, in words; empty when it is."""
