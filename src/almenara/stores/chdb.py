@@ -75,7 +75,7 @@ class Chdb:
             return
         sid = np.arange(self._series, self._series + len(new), dtype=np.uint32)
         columns = [("sid", "UInt32", sid), ("key", "String", new)]
-        self._session.insert("series", columns, len(new), "adding series")
+        self._session.insert("series", columns, len(new), "adding series", f"sid >= {self._series}")
         self._series += len(new)
 
     def series_keys(self) -> Iterator[Sequence[bytes]]:
@@ -100,7 +100,7 @@ class Chdb:
             ("labels", "String", labels),
             ("text", "String", [event.text.encode() for event in events]),
         ]
-        self._session.insert("events", columns, n, "storing events", token=str(seq))
+        self._session.insert("events", columns, n, "storing events", f"seq = {seq}", token=str(seq))
 
     def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
         """The newest events in [start, end), newest first. From the writing thread."""
@@ -130,7 +130,8 @@ class Chdb:
             ("v", "Float64", value),
             ("seq", "UInt64", np.full(len(id), seq, np.uint64)),
         ]
-        self._session.insert("samples", columns, len(id), f"storing {len(id)} rows", token=str(seq))
+        where = f"seq = {seq} AND ts >= {times.min()} AND ts <= {times.max()}"
+        self._session.insert("samples", columns, len(id), f"storing {len(id)} rows", where, token=str(seq))
         self._latest.update(id, times, value, seq)
         self._max_seq, self._unsaved_rows = max(seq, self._max_seq), self._unsaved_rows + len(id)
         self._seqs[seq] = None
@@ -190,7 +191,7 @@ class Chdb:
         """Make the rollups of these (series, hour) pairs. Rows of NaN alone give n = 0, in place of what was there."""
         sid, hour = split_pairs(pairs)
         self._session.do("TRUNCATE TABLE todo")
-        self._session.insert("todo", [("sid", "UInt32", sid), ("hour", "Int64", hour)], len(sid), "making rollups")
+        self._session.insert("todo", [("sid", "UInt32", sid), ("hour", "Int64", hour)], len(sid), "making rollups", "1")
         span = [(int(hour.min()) * HOUR_NS, (int(hour.max()) + 1) * HOUR_NS)]
         where = (
             f"sid >= {sid.min()} AND sid <= {sid.max()} AND {time_sql(span)} "
@@ -270,7 +271,7 @@ class Chdb:
             self._dirty.add(np.cumsum(arrays["dirty"]))
             self._latest.load(arrays)
             self._saved_seq = int(arrays["holds_to"])
-        except (FileNotFoundError, BadZipFile, KeyError, ValueError):
+        except (FileNotFoundError, EOFError, BadZipFile, KeyError, ValueError):
             self._latest, self._dirty, self._saved_seq = Latest(), Dirty(), -1
         newer = f"PREWHERE seq > {self._saved_seq}" if self._saved_seq >= 0 else ""
         sql = f"SELECT toUInt32(sid), max(ts), argMax(v, ts), argMax(seq, ts), max(seq) FROM samples FINAL {newer}"

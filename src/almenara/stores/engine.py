@@ -1,7 +1,8 @@
 """ClickHouse inside this process (`chdb`): sessions on one folder, inserts and queries in columns, plain errors.
 
 Traps: one process can have one folder open at a time, and one process can have a folder. A forked child that queries
-hangs. An insert that is left without `finish()` is thrown away in silence.
+hangs. An insert that is left without `finish()` is thrown away in silence. An insert that fails while it is committed,
+as on a full disk, says nothing either (chdb 4.4): every insert is therefore counted afterwards.
 """
 
 from __future__ import annotations
@@ -132,17 +133,31 @@ class Session:
         self.query(sql, doing)
 
     def insert(
-        self, table: str, columns: Sequence[tuple[str, str, Any]], rows: int, doing: str, token: str | None = None
+        self, table: str, columns: Sequence[tuple[str, str, Any]], rows: int, doing: str, where: str, token: str = ""
     ) -> None:
-        """One block into `table`, durable on return. A token seen before does nothing."""
+        """One block into `table`, durable on return; `where` holds for its rows and few others. A token seen before
+        does nothing. Raises DiskFull or StoreError when the rows are not there afterwards."""
         names = ", ".join(name for name, _, _ in columns)
-        settings = f" SETTINGS insert_deduplication_token = '{token}'" if token is not None else ""
+        settings = f" SETTINGS insert_deduplication_token = '{token}'" if token else ""
+        errors = self._errors(doing)
         try:
             with self._live().send_insert(f"INSERT INTO {table} ({names}){settings}", "Native") as insert:
                 insert.append(encode_block(columns, rows))
                 insert.finish()
         except RuntimeError as error:
             raise explain(error, doing) from error
+        found = self.query(f"SELECT count() FROM {table} WHERE {where}", doing)
+        # Fewer without an error is no loss: the rows were there before, and newer ones have replaced some in a merge.
+        if int(found[0][0]) < rows and self._errors(doing) != errors:
+            sql = "SELECT CAST(name, 'String'), last_error_message FROM system.errors"
+            name, message = self.query(f"{sql} ORDER BY last_error_time DESC LIMIT 1", doing)
+            text = f"{name[0].decode()}: {message[0].decode(errors='replace')}"
+            raise explain(RuntimeError(text), doing)
+
+    def _errors(self, doing: str) -> int:
+        """How many errors the engine has had, those apart that say a token was seen before."""
+        sql = "SELECT toUInt64(sum(value)) FROM system.errors WHERE name != 'INSERT_WAS_DEDUPLICATED'"
+        return int(self.query(sql, doing)[0][0])
 
     def close(self) -> None:
         """Give the session back; calling it twice is harmless."""

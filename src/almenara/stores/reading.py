@@ -134,7 +134,7 @@ class ChdbReader:
 
     def _bucket_sql(self, id: NDArray[np.int32], start: int, end: int, every_ns: int, how: str, since: str) -> str:
         widths = [(table, width) for table, width in ROLLUPS.items() if every_ns % width == 0]
-        raw = [(start, end)] if since or not widths else self._raw_ranges(id, start, end)
+        raw = [(start, end)] if since or not widths else self.raw_ranges(id, start, end)
         of_raw, of_rollup, make = AGGREGATES[how]
         head = f"SELECT sid, {bucket(every_ns)} AS b"
         # NaN is left out after FINAL: a NaN that overwrote a number must win first.
@@ -147,7 +147,7 @@ class ChdbReader:
             arms.append(f"{head}, {of_rollup} FROM {table} FINAL WHERE {ids_sql(id)} AND {time_sql(rolled)} AND n > 0")
         return f"SELECT sid, b, {make} FROM ({' UNION ALL '.join(arms)}) GROUP BY sid, b ORDER BY sid, b"
 
-    def _raw_ranges(self, id: NDArray[np.int32], start: int, end: int) -> Ranges:
+    def raw_ranges(self, id: NDArray[np.int32], start: int, end: int) -> Ranges:
         """Where rollups cannot answer: hours cut by start or end, and hours in which a row came since."""
         first, last = -(-start // HOUR_NS), end // HOUR_NS
         if last <= first:
