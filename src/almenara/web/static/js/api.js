@@ -1,0 +1,84 @@
+/** The hub's HTTP API, as promises. Every failure becomes an ApiError whose message can be shown as it is. */
+
+import { unitOf } from "./format.js";
+import { parseSeries } from "./selector.js";
+
+/** @typedef {import("./selector.js").LabelSet} LabelSet */
+/**
+ * @typedef {Object} Anomaly
+ * @property {number} time @property {number} value @property {number} score @property {string} severity
+ * @property {number|null} yhat @property {number|null} lower @property {number|null} upper @property {string} why
+ */
+/** @typedef {{start: number, end: number|null, rule: string, state: string, severity: string}} AlarmSpan */
+/**
+ * @typedef {Object} View  one series in one window; times in ms, null = known to be missing
+ * @property {string} series @property {string} unit @property {string} kind @property {number[]} times
+ * @property {(number|null)[]} values @property {(number|null)[]} yhat @property {(number|null)[]} lower
+ * @property {(number|null)[]} upper @property {Anomaly[]} anomalies @property {AlarmSpan[]} alarms @property {boolean} decimated
+ */
+/**
+ * @typedef {Object} AlarmRow
+ * @property {string} rule @property {string} series @property {string} state @property {number} since_ms @property {number} time_ms
+ * @property {string} severity @property {number|null} value @property {number|null} score @property {number|null} yhat
+ * @property {number|null} lower @property {number|null} upper @property {string} why @property {number|null} incident
+ */
+
+export class ApiError extends Error {
+  /** @param {number} status  0 where the hub was not reached */
+  constructor(message, status) {
+    super(message);
+    this.status = status;
+  }
+}
+
+async function ask(path, options) {
+  let answer;
+  try {
+    answer = await fetch(`/api/v1/${path}`, { headers: { Accept: "application/json" }, ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The hub cannot be reached.", 0);
+  }
+  if (answer.status === 401) location.assign("/login");
+  const text = await answer.text();
+  let body = null;
+  try {
+    body = text ? JSON.parse(text) : null;
+  } catch { /* not JSON: the status says enough */ }
+  if (!answer.ok) throw new ApiError(body?.error ?? `The hub answered ${answer.status}.`, answer.status);
+  return body;
+}
+
+/** Prometheus answers carry their data one level down. */
+const data = async (path, signal) => (await ask(path, { signal })).data;
+
+export const status = () => ask("status");
+export const alarms = () => ask("alarms");
+export const sources = () => ask("sources");
+export const metricNames = (signal) => data("label/__name__/values", signal);
+export const labelNames = (signal) => data("labels", signal);
+
+/** @param {string[]} selectors  any of them may match @returns {Promise<LabelSet[]>} */
+export function series(selectors, limit, signal) {
+  const query = new URLSearchParams(selectors.map((one) => ["match[]", one]));
+  if (limit) query.set("limit", String(limit));
+  return data(`series?${query}`, signal);
+}
+
+/** @returns {Promise<View>} start, end in ms; width in pixels */
+export async function view(text, start, end, width, signal) {
+  const query = new URLSearchParams({ series: text, start: String(Math.floor(start)), end: String(Math.ceil(end)),
+    width: String(Math.max(50, Math.round(width))) });
+  const found = await ask(`view?${query}`, { signal });
+  return { ...found, unit: unitOf(found.unit, parseSeries(found.series).__name__) };
+}
+
+export function breakSomething(fault) {
+  return ask("demo/break", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ fault }) });
+}
+
+export function csvLink(text, start, end) {
+  return `/api/v1/export?${new URLSearchParams({ "match[]": text, format: "csv", start: iso(start), end: iso(end) })}`;
+}
+
+const iso = (ms) => new Date(ms).toISOString();

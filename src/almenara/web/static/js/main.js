@@ -1,0 +1,54 @@
+/** Starts the dashboard: header, live connection, pages. */
+
+import { put } from "./dom.js";
+import { clock, count, fullTime, zone } from "./format.js";
+import * as hub from "./hub.js";
+import { alarmsPage } from "./pages/alarms.js";
+import { home } from "./pages/home.js";
+import { seriesPage } from "./pages/series.js";
+import { sourcesPage } from "./pages/sources.js";
+import { route, startRouter } from "./router.js";
+import { isDark, onTheme, toggleTheme } from "./theme.js";
+
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+function header() {
+  const live = element("live"), lost = element("lost"), time = element("clock"), badge = element("alarm-count"), theme = element("theme");
+  const setTheme = () => theme.setAttribute("aria-label", isDark() ? "Use light colours" : "Use dark colours");
+  theme.addEventListener("click", toggleTheme);
+  onTheme(setTheme);
+  setTheme();
+
+  const say = (kind, text) => {
+    live.className = `live ${kind}`;
+    put(live, live.firstElementChild, Object.assign(document.createElement("span"), { textContent: text }));
+  };
+  hub.on("connection", (up) => {
+    say(up ? "up" : "down", up ? "Live" : "Not connected");
+    lost.hidden = up;
+  });
+  hub.on("status", ({ ready, series, rows_per_s, version }) => {
+    live.title = `Almenara ${version}: ${count(series)} series, ${count(rows_per_s)} rows a second`;
+    if (hub.isConnected() && ready?.length) say("busy", "Starting");
+    else if (hub.isConnected()) say("up", "Live");
+  });
+  hub.on("alarms", ({ open }) => {
+    badge.hidden = !open.length;
+    badge.textContent = count(open.length);
+    badge.setAttribute("aria-label", `${open.length} open`);
+  });
+  setInterval(() => {
+    const now = hub.now();
+    time.textContent = clock(now);
+    time.title = `${fullTime(now)}, ${zone()}`;
+    if (!lost.hidden) lost.textContent = `The hub cannot be reached. Trying again in ${hub.secondsToRetry()} s. What you see is what was last known.`;
+  }, 500);
+}
+
+route("/", "Almenara", home);
+route("/series", "Series · Almenara", seriesPage);
+route("/alarms", "Alarms · Almenara", alarmsPage);
+route("/sources", "Sources · Almenara", sourcesPage);
+header();
+startRouter();
+hub.start();

@@ -1,0 +1,44 @@
+/** Alarms: what is open now, and what has been. */
+
+import { h, put } from "../dom.js";
+import { plural } from "../format.js";
+import * as hub from "../hub.js";
+import { AlarmList } from "../parts/alarm-row.js";
+import { mark, SEVERITIES } from "../parts/severity.js";
+import { calm, nothing, waiting } from "../parts/states.js";
+import { sortOpen } from "./home.js";
+
+export function alarmsPage(main) {
+  const open = h("section", { class: "block" }, waiting(2));
+  const recent = h("section", { class: "block" });
+  main.append(h("div", { class: "page-head" }, h("h1", null, "Alarms"), legend()), open, recent);
+  const [now, before] = [new AlarmList(), new AlarmList()];
+  hub.watch([], null);
+  const stop = hub.on("alarms", (found) => {
+    now.show(sortOpen(found.open));
+    put(open, found.open.length ? [h("div", { class: "block-head" }, h("h2", null, plural(found.open.length, "open alarm"))), now.element]
+      : calm("Nothing is wrong", "No alarm is open."));
+    const over = ended(found.recent);
+    before.show(over);
+    put(recent, h("div", { class: "block-head" }, h("h2", null, "Earlier")),
+      over.length ? before.element : nothing("No earlier alarms", "Alarms that have ended are listed here."));
+  });
+  return { dispose() {
+    stop();
+    now.dispose();
+    before.dispose();
+  } };
+}
+
+/** The journal has a line for each change of state; a reader wants one card for each alarm that has ended. */
+function ended(recent) {
+  const seen = new Set();
+  return recent.filter((one) => {
+    const key = `${one.rule}\n${one.series}\n${one.since_ms}`;
+    return one.state === "resolved" && !seen.has(key) && seen.add(key);
+  });
+}
+
+function legend() {
+  return h("ul", { class: "legend", "aria-label": "Severity" }, SEVERITIES.map((one) => h("li", null, mark(one), one)));
+}

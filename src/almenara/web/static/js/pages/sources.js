@@ -1,0 +1,64 @@
+/** Sources: who sends what, what was refused and why, and what to do about it. */
+
+import * as api from "../api.js";
+import { h, put } from "../dom.js";
+import { ago, count, fullTime, plural } from "../format.js";
+import * as hub from "../hub.js";
+import { doors } from "../parts/doors.js";
+import { failed, nothing, waiting } from "../parts/states.js";
+
+export function sourcesPage(main) {
+  const body = h("div", null, waiting(3));
+  main.append(h("div", { class: "page-head" }, h("h1", null, "Sources"),
+    h("p", { class: "quiet" }, "Every device and program that has sent something since the hub started.")), body);
+  hub.watch([], null);
+  let gone = false, last = null;
+
+  const load = async () => {
+    try {
+      last = await api.sources();
+      if (!gone) show();
+    } catch (error) {
+      if (!gone && !last) put(body, failed(error, load));
+    }
+  };
+  const show = () => {
+    if (!last.length) {
+      put(body, nothing("Nobody has sent anything yet", "As soon as a device or a program does, it is listed here."),
+        h("section", { class: "block" }, doors(hub.status() ?? {})));
+      return;
+    }
+    const order = last.slice().sort((a, b) => Number(!a.problem) - Number(!b.problem) || b.last_ms - a.last_ms);
+    put(body, h("div", { class: "sources" }, order.map(card)));
+  };
+
+  load();
+  const timer = setInterval(() => document.hidden || load(), 3000);
+  const stop = hub.on("connection", (up) => up && load());
+  return { dispose() {
+    gone = true;
+    clearInterval(timer);
+    stop();
+  } };
+}
+
+function card(source) {
+  const now = hub.now();
+  const rejected = Object.entries(source.rejected ?? {}).filter(([, n]) => n > 0);
+  return h("article", { class: `panel source${source.problem ? " problem" : ""}` },
+    h("header", null, h("h2", null, source.name || "unnamed"), h("span", { class: "tag" }, source.transport),
+      h("span", { class: "quiet seen", title: source.last_ms ? fullTime(source.last_ms) : null },
+        source.last_ms ? `last seen ${ago(source.last_ms, now)}` : "never seen")),
+    source.problem && h("div", { class: "remedy", role: "note" }, h("p", null, h("strong", null, source.problem)),
+      source.remedy && h("p", null, h("span", { class: "remedy-word" }, "What to do: "), source.remedy)),
+    h("dl", { class: "facts" },
+      fact("Rows", count(source.rows)), fact("Messages", count(source.payloads)),
+      fact("Best effort", count(source.best_effort_rows), "Rows sent at MQTT QoS 0: they may be lost on the way, so they are counted apart"),
+      fact("Rejected", rejected.length ? count(rejected.reduce((sum, [, n]) => sum + n, 0)) : "0", "", rejected.length > 0)),
+    rejected.length > 0 && h("ul", { class: "reasons", "aria-label": "Rejected, by reason" },
+      rejected.map(([reason, n]) => h("li", null, h("b", null, plural(n, "row")), ` ${reason}`))));
+}
+
+function fact(name, value, hint = "", bad = false) {
+  return h("div", { class: bad ? "bad" : null, title: hint || null }, h("dt", null, name), h("dd", null, value));
+}
