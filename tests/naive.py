@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from statistics import median
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
@@ -271,14 +276,14 @@ def one_group(name: str, column: list[float]) -> float:
 
 
 # --- detectors: seasonal ---------------------------------------------------------------------------------------------
-# The detector said again in plain Python, one series at a time; `seasonal(...)` gives the rows that `Seasonal.step` gives.
+# The detector in plain Python, one series at a time; `seasonal(...)` gives the rows that `Seasonal.step` gives.
 
 
 class _Tail:
     """A tail of almenara.analysis.tails."""
 
     def __init__(self, depth: float):
-        self.u, self.mean, self.square, self.xi, self.depth = 2.57, 0.46, 0.44, 0.02, depth
+        self.u, self.mean, self.square, self.xi, self.depth = 2.57, 0.46, 0.44, 0.04, depth
         self.reach = self._reach()
 
     def _reach(self) -> float:
@@ -576,9 +581,7 @@ class _Season:
         self._open(self.half)
         return False
 
-    def _gather(
-        self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool
-    ) -> None:
+    def _gather(self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool) -> None:
         if self.known:
             self.sum += _clip(ref_away, (2.0 if outside else 6.0) * max(ref_size, size))
         else:
@@ -587,9 +590,7 @@ class _Season:
         self.sum_size += min(abs(away) / self.size, 8.0) if self.size > 0 else 1.0
         self.sum_ref += min(abs(ref_away) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
 
-    def _sizes(
-        self, local: int, recent: float, size: float, ref_size: float, away: float, ref_away: float
-    ) -> None:
+    def _sizes(self, local: int, recent: float, size: float, ref_size: float, away: float, ref_away: float) -> None:
         seen = min(abs(away), 4 * size) / self._at_hour(self.ratio, local)
         self.size += (seen - self.size) / min(self.rows, 256)
         if self.known:
@@ -619,3 +620,25 @@ def seasonal(
         assert offset is not None
         rows.append(series.row(time, y, second + int(offset.total_seconds())))
     return rows
+
+
+# --- web and charts
+
+
+def extremes(time, value, start, end, buckets, keep=None):
+    """Rows to draw, one bucket and one row at a time."""
+    width = -(-(end - start) // buckets)
+    rows = {}
+    for i, t in enumerate(time):
+        rows.setdefault((t - start) // width, []).append(i)
+    chosen = {0, len(time) - 1} if len(time) else set()
+    for members in rows.values():
+        known = [i for i in members if value[i] == value[i]]
+        if known:
+            chosen.add(min(known, key=lambda i: value[i]))
+            highest = max(value[i] for i in known)
+            chosen.add([i for i in known if value[i] == highest][-1])
+        missing = [i for i in members if value[i] != value[i]]
+        chosen.update(missing[:1])
+    chosen.update(i for i in range(len(time)) if keep is not None and keep[i])
+    return sorted(chosen)

@@ -15,7 +15,7 @@ from almenara.web.errors import HttpError
 SLOWEST_BYTES_PER_S = 16 * 1024
 #: Bodies above this are decompressed in a thread, so that the loop goes on.
 _INLINE_BYTES = 64 * 1024
-_LINGER_S = 2.0
+_LINGER_S = 1.0
 _LINGER_BYTES = 64 * 1024 * 1024
 
 Headers = Iterable[tuple[bytes, bytes]]

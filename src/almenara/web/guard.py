@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 from collections.abc import Collection
 from functools import lru_cache
 from ipaddress import ip_address
@@ -26,6 +27,7 @@ OPEN_PATHS = frozenset({"/-/healthy", "/login"})
 #: Parameters that may carry the token; they are never passed on.
 SECRET_PARAMETERS = frozenset({"u", "p", "token"})
 
+_HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -118,12 +120,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _host_name(host: str) -> str:
-    """The name in a Host header, without its port and brackets; empty where it is no host."""
-    try:
-        parts = urlsplit(f"//{host}")
-        return "" if parts.username is not None or parts.path else (parts.hostname or "")
-    except ValueError:
-        return ""
+    """The name in a Host header, in lower case, without its port and brackets; empty where it is no host."""
+    found = _HOST.fullmatch(host)
+    return (found[1] or found[2]).lower() if found else ""
 
 
 def _secrets(authorization: bytes) -> list[bytes]:

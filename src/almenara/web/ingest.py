@@ -126,11 +126,18 @@ def parameters_of(scope: Scope) -> Mapping[str, str]:
 
 def rejection(rows: int, rejected: Sequence[Rejected]) -> HttpError:
     """What a writer is told of rows that were not kept, in Influx's words."""
-    told = "; ".join(f"{r.where}: {r.detail or r.reason.replace('_', ' ')}" for r in rejected[:_TOLD])
+    told = "; ".join(_told(one) for one in rejected[:_TOLD])
     more = f"; and {len(rejected) - _TOLD} more" if len(rejected) > _TOLD else ""
     if rows == 0 and not any(r.where == _ADMISSION for r in rejected):
         return HttpError(400, f"unable to parse: {told}{more}")
     return HttpError(400, f"partial write: {told}{more} dropped={sum(r.rows for r in rejected)}")
+
+
+def _told(one: Rejected) -> str:
+    reason = one.reason.replace("_", " ")
+    if one.where == _ADMISSION:
+        return f"{reason}: {one.detail}" if one.detail else reason
+    return f"{one.where}: {one.detail or reason}"
 
 
 async def refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:

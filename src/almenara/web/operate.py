@@ -92,12 +92,12 @@ class Operate:
             "rows_per_s": self._rate.of(hub.counters.value("almenara_rows_committed_total")),
             "addresses": dict(hub.addresses),
             "ready": hub.health(),
-            "demo": None if hub.demo is None else demo_row(hub.demo),
+            "demo": demo_row(demo) if (demo := self._demo()) is not None else None,
         }
 
     async def demo_break(self, request: Request) -> Response:
         """POST /api/v1/demo/break `{"fault": name}`: make the simulated plant misbehave."""
-        demo = self._pipeline.demo
+        demo = self._demo()
         if demo is None:
             raise HttpError(404, "this hub has no demo; start one with: almenara up --demo")
         fault = await self._field(request, "fault")
@@ -105,6 +105,10 @@ class Operate:
             raise HttpError(404, f"no fault is called {fault[:80]!r}; expected one of {', '.join(demo.faults)}")
         demo.break_something(fault)
         return json_response(demo_row(demo))
+
+    def _demo(self) -> Any:
+        """The simulated plant; None where the hub was started without one."""
+        return getattr(self._pipeline, "demo", None)
 
     async def _field(self, request: Request, name: str) -> str:
         limits = self._limits

@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from almenara.model.errors import MissingExtra
 from almenara.web.body import Limits, read_body
@@ -22,8 +22,8 @@ from almenara.web.errors import HttpError
 from almenara.web.guard import COOKIE, Guard
 
 STATIC = Path(__file__).parent / "static"
-#: Browsers ask each time whether a file is still the same: after an upgrade nobody sees old pages.
-_REVALIDATE = {"cache-control": "no-cache"}
+#: Not left to the machine's mime tables: a script of another type is not run.
+_MEDIA = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
 _COOKIE_AGE_S = 30 * 86_400
 _BOKEH_FILE = re.compile(r"[a-z-]+(\.min)?\.js")
 _STATIC_FILE = re.compile(r"[\w-]+(/[\w-]+)*(\.[\w-]+)+")
@@ -57,8 +57,9 @@ input,button{{font:inherit;width:100%;box-sizing:border-box;padding:.6rem;margin
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """A file in memory, as it is sent."""
+    """A file in memory, as it is sent; `version` tells whether it is still the one on disk."""
 
+    version: tuple[int, int]
     plain: bytes
     zipped: bytes
     etag: str
@@ -71,11 +72,11 @@ class Pages:
     def __init__(self, guard: Guard, limits: Limits):
         self._guard = guard
         self._limits = limits
-        self._held: dict[str, _Held] = {}
+        self._held: dict[Path, _Held] = {}
 
     async def page(self, request: Request) -> Response:
         """GET /, /series, /alarms, /sources: the dashboard, one page that knows its paths."""
-        return FileResponse(STATIC / "index.html", headers=_REVALIDATE, media_type="text/html")
+        return await self._file(request, STATIC / "index.html")
 
     async def static(self, request: Request) -> Response:
         """GET /static/{path}: scripts, styles and pictures of the dashboard."""
@@ -83,21 +84,27 @@ class Pages:
         path = STATIC / name
         if not _STATIC_FILE.fullmatch(name) or not path.is_file():
             raise HttpError(404, f"no file is called {name[:100]!r}")
-        return FileResponse(path, headers=_REVALIDATE)
+        return await self._file(request, path)
 
     async def bokeh(self, request: Request) -> Response:
-        """GET /static/bokeh/{name}: BokehJS, compressed once."""
+        """GET /static/bokeh/{name}: BokehJS of the installed package."""
         name = request.path_params["name"]
-        held = self._held.get(name)
-        if held is None:
-            path = bokeh_folder() / name
-            if not _BOKEH_FILE.fullmatch(name) or not path.is_file():
-                raise HttpError(404, f"BokehJS has no file {name[:100]!r}")
-            held = self._held[name] = await asyncio.to_thread(_hold, path)
-        headers = {**_REVALIDATE, "etag": held.etag, "vary": "accept-encoding"}
+        path = bokeh_folder() / name
+        if not _BOKEH_FILE.fullmatch(name) or not path.is_file():
+            raise HttpError(404, f"BokehJS has no file {name[:100]!r}")
+        return await self._file(request, path)
+
+    async def _file(self, request: Request, path: Path) -> Response:
+        """A file, compressed once and then held; 304 where the browser has it."""
+        stat = path.stat()
+        held = self._held.get(path)
+        if held is None or held.version != (stat.st_mtime_ns, stat.st_size):
+            held = self._held[path] = await asyncio.to_thread(_hold, path, (stat.st_mtime_ns, stat.st_size))
+        # Browsers ask each time whether the file is still the same: after an upgrade nobody sees old pages.
+        headers = {"cache-control": "no-cache", "etag": held.etag, "vary": "accept-encoding"}
         if held.etag in request.headers.get("if-none-match", ""):
             return Response(status_code=304, headers=headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if held.zipped and "gzip" in request.headers.get("accept-encoding", ""):
             return Response(held.zipped, headers={**headers, "content-encoding": "gzip"}, media_type=held.media_type)
         return Response(held.plain, headers=headers, media_type=held.media_type)
 
@@ -135,7 +142,9 @@ def bokeh_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "server" / "static" / "js"
 
 
-def _hold(path: Path) -> _Held:
+def _hold(path: Path, version: tuple[int, int]) -> _Held:
     plain = path.read_bytes()
+    zipped = gzip.compress(plain, 6, mtime=0)
     etag = f'"{hashlib.sha256(plain).hexdigest()[:20]}"'
-    return _Held(plain, gzip.compress(plain, 6, mtime=0), etag, mimetypes.guess_type(path.name)[0] or "text/javascript")
+    media_type = _MEDIA.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    return _Held(version, plain, zipped if len(zipped) < 0.9 * len(plain) else b"", etag, media_type)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from almenara.model.time import NS, parse_duration, parse_time
+from almenara.model.time import NS, ns_from_number, parse_duration, parse_time
 from almenara.web.body import Limits, read_body
 from almenara.web.errors import HttpError
 
@@ -17,7 +17,8 @@ from almenara.web.errors import HttpError
 EARLIEST, LATEST = 0, 2**62
 
 _MAX_PAIRS = 10_000
-_SECONDS = re.compile(r"[+-]?\d{1,10}(\.\d+)?")
+_EXPONENT = re.compile(r"[+-]?\d{1,20}(\.\d*)?[eE][+-]?\d{1,3}", re.ASCII)
+_SECONDS = re.compile(r"[+-]?\d{1,10}(\.\d+)?", re.ASCII)
 
 
 class Params:
@@ -53,7 +54,7 @@ class Params:
     def whole(self, name: str, default: int, low: int, high: int) -> int:
         """A whole number in [low, high]."""
         text = self.text(name, str(default))
-        if not re.fullmatch(r"-?\d{1,18}", text) or not low <= int(text) <= high:
+        if not re.fullmatch(r"-?\d{1,18}", text, re.ASCII) or not low <= int(text) <= high:
             raise HttpError(400, f"parameter {name!r}: expected a whole number from {low} to {high}; got {text[:40]!r}")
         return int(text)
 
@@ -90,8 +91,10 @@ def _pairs(encoded: bytes) -> list[tuple[str, str]]:
 def parse_api_time(text: str) -> int:
     """ns of unix seconds or an ISO 8601 time, held within [EARLIEST, LATEST]. Raises ValueError."""
     if _SECONDS.fullmatch(text):
-        return int(Decimal(text) * NS)  # a float would lose nanoseconds
-    return min(max(parse_time(text), EARLIEST), LATEST)
+        ns = int(Decimal(text) * NS)  # a float would lose nanoseconds
+    else:
+        ns = ns_from_number(float(text)) if _EXPONENT.fullmatch(text) else parse_time(text)
+    return min(max(ns, EARLIEST), LATEST)
 
 
 def parse_api_duration(text: str) -> int:

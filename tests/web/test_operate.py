@@ -1,0 +1,141 @@
+"""What operators ask of the hub, over real HTTP."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+from tests.web.conftest import NOW, S, Served, TwinDemo, transition
+
+from almenara.model.alarm import Acknowledgement, Alarm, Incident, Severity, State
+from almenara.model.errors import Problem
+from almenara.model.series import Series
+from almenara.web.operate import Rate
+
+MS = NOW // 1_000_000
+CPU = Series.of("cpu", host="a")
+
+
+def test_alarms_open_and_recent(served: Served) -> None:
+    firing = transition(State.FIRING, CPU, NOW - 60 * S, NOW)
+    served.hub.alarms.now = [Alarm(firing, incident=7)]
+    served.hub.alarms.told = [firing, transition(State.PENDING, CPU, NOW - 60 * S, NOW - 60 * S)]
+    found = served.client.get("/api/v1/alarms").json()
+    (one,) = found["open"]
+    assert (one["rule"], one["series"], one["state"], one["incident"]) == ("anomaly", 'cpu{host="a"}', "firing", 7)
+    assert (one["since_ms"], one["time_ms"], one["severity"]) == (MS - 60_000, MS, "major")
+    assert (one["value"], one["score"], one["yhat"], one["why"]) == (20.0, 2.0, None, "too high")
+    assert [row["state"] for row in found["recent"]] == ["firing", "pending"]
+
+
+def test_the_journal_goes_back_page_by_page(served: Served) -> None:
+    served.hub.alarms.told = [transition(State.FIRING, CPU, i, NOW + i * S) for i in range(5)]
+    page = served.client.get("/api/v1/journal", params={"limit": 2}).json()
+    assert [row["time_ms"] for row in page] == [MS + 4000, MS + 3000]
+    rest = served.client.get("/api/v1/journal", params={"before": page[-1]["time_ms"]}).json()
+    assert [row["time_ms"] for row in rest] == [MS + 2000, MS + 1000, MS]
+
+
+def test_incidents_with_members_and_who_took_them(served: Served) -> None:
+    members = (Alarm(transition(State.FIRING, CPU), 3),)
+    taken = Acknowledgement("ana", NOW, "looking")
+    served.hub.alarms.grouped = [
+        Incident(3, NOW, State.FIRING, Severity.CRITICAL, members, taken),
+        Incident(2, NOW - S, State.RESOLVED, Severity.MINOR, (), None, NOW),
+    ]
+    both = served.client.get("/api/v1/incidents").json()
+    assert [(one["id"], one["state"], one["resolved_ms"]) for one in both] == [(3, "firing", None), (2, "resolved", MS)]
+    assert both[0]["acknowledgement"] == {"who": "ana", "time_ms": MS, "until_ms": None, "note": "looking"}
+    assert both[0]["members"][0]["series"] == 'cpu{host="a"}'
+    assert [one["id"] for one in served.client.get("/api/v1/incidents?open=true").json()] == [3]
+
+
+def test_sources_with_rejections_problem_and_remedy(served: Served) -> None:
+    one = SimpleNamespace(
+        name="mqtt:g17", transport="mqtt", first_ns=NOW, last_ns=NOW + S, payloads=3, rows=9, best_effort_rows=9,
+        rejected={"future": 2}, problem="It asked for MQTT 5.", remedy="Use 3.1.1."
+    )  # fmt: skip
+    served.hub.seen_sources = [one]
+    (found,) = served.client.get("/api/v1/sources").json()
+    assert found == {
+        "name": "mqtt:g17", "transport": "mqtt", "first_ms": MS, "last_ms": MS + 1000, "payloads": 3, "rows": 9,
+        "best_effort_rows": 9, "rejected": {"future": 2}, "problem": "It asked for MQTT 5.", "remedy": "Use 3.1.1.",
+    }  # fmt: skip
+
+
+def test_status_says_how_the_hub_is(served: Served) -> None:
+    found = served.client.get("/api/v1/status").json()
+    assert found["addresses"]["mqtt"] == "127.0.0.1:1883"
+    assert (found["clock_ms"], found["ready"], found["demo"]) == (MS, [], None)
+    assert found["uptime_s"] >= 0
+    assert found["series"] == len(served.hub.index)
+
+
+def test_the_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, rate = [100.0], Rate()
+    monkeypatch.setattr("almenara.web.operate.time.monotonic", lambda: now[0])
+    assert rate.of(1000) == 0
+    for second in range(1, 20):
+        now[0] = 100.0 + second
+        assert rate.of(1000 + 50 * second) == 50
+    now[0] += 3600
+    assert rate.of(1950) == 0
+
+
+def test_breaking_the_demo(serving: Callable[..., Served]) -> None:
+    served = serving()
+    none = served.client.post("/api/v1/demo/break", json={"fault": "leak"})
+    assert none.status_code == 404
+    assert "--demo" in none.json()["error"]
+    served.hub.demo = TwinDemo()
+    assert served.client.post("/api/v1/demo/break", json={"fault": "leak"}).json()["injected"][0]["fault"] == "leak"
+    assert served.hub.demo.broken == ["leak"]
+    assert served.client.get("/api/v1/status").json()["demo"]["faults"]["leak"] == "A pump loses pressure."
+    for body, status in ((b'{"fault":"x"}', 404), (b"{", 400), (b"[1]", 400), (b'{"fault":3}', 422), (b"{}", 422)):
+        assert served.client.post("/api/v1/demo/break", content=body).status_code == status
+
+
+def test_ready_says_why_not_and_healthy_does_not_care(serving: Callable[..., Served]) -> None:
+    served = serving()
+    assert served.client.get("/-/ready").status_code == 200
+    served.hub.reasons = ["judging catches up", "no broker"]
+    answer = served.client.get("/-/ready")
+    assert (answer.status_code, answer.text) == (503, "judging catches up\nno broker\n")
+    assert served.client.get("/-/healthy").status_code == 200
+
+
+def test_reload_answers_with_every_mistake(serving: Callable[..., Served]) -> None:
+    problems = [Problem("hub.toml:3", "qos must be 0, 1 or 2; got 7"), Problem("hub.toml:9", "unknown option")]
+
+    async def reload() -> list[Problem]:
+        return problems
+
+    served = serving(reload=reload)
+    bad = served.client.post("/-/reload")
+    assert bad.status_code == 400
+    assert [one["where"] for one in bad.json()["problems"]] == ["hub.toml:3", "hub.toml:9"]
+    problems.clear()
+    assert served.client.post("/-/reload").status_code == 200
+    assert serving(reload=lambda: ()).client.post("/-/reload").status_code == 200
+    assert serving().client.post("/-/reload").status_code == 422
+    assert served.client.get("/-/reload").status_code == 405
+
+
+def test_metrics_are_prometheus_text(serving: Callable[..., Served]) -> None:
+    served = serving()
+    served.hub.counters.add("almenara_rows_rejected_total", 2, reason='a "b"\\\n')
+    answer = served.client.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
+    assert "# TYPE almenara_live_streams gauge\nalmenara_live_streams 0\n" in answer.text
+    assert 'almenara_rows_rejected_total{reason="a \\"b\\"\\\\\\n"} 2\n' in answer.text
+    assert answer.text.count("# HELP almenara_rows_rejected_total ") == 1
+
+
+def test_nan_is_null_and_never_breaks_the_json(served: Served) -> None:
+    served.hub.alarms.now = [Alarm(transition(State.NO_DATA, CPU))]
+    body = served.client.get("/api/v1/alarms")
+    assert b"NaN" not in body.content
+    assert body.json()["open"][0]["lower"] is None
+    assert not math.isnan(body.json()["open"][0]["value"])

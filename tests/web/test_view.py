@@ -1,0 +1,122 @@
+"""What a chart gets, over real HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from tests.web.conftest import NOW, S, Served, transition, verdict_of
+
+from almenara.model.alarm import Alarm, State
+from almenara.model.batch import Batch
+from almenara.model.series import Series, SeriesTable
+from almenara.web import view as module
+from almenara.web.view import alarm_spans, anomalies, why
+
+PUMP = Series.of("pressure", pump="P1")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rows(served: Served) -> None:
+    time = NOW - np.arange(1000, dtype=np.int64)[::-1] * 10 * S
+    value = np.full(1000, 10.0)
+    value[500], value[600], value[700] = 25.0, float("nan"), 10.5
+    table = SeriesTable.of([PUMP, Series.of("pressure", pump="P1", site="x"), Series.of("alone", a="b")])
+    ids = np.zeros(1000, np.int32)
+    served.on_loop(lambda: served.hub.put(Batch(table, ids, time, value)))
+    served.on_loop(lambda: served.hub.put(Batch(table, np.array([1, 2], np.int32), time[:2], value[:2])))
+
+
+def view(served: Served, **params: Any) -> dict[str, Any]:
+    answer = served.client.get("/api/v1/view", params={"series": str(PUMP), **params})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
+    chart = view(served, width=5000)
+    assert chart["series"] == 'pressure{pump="P1"}'
+    assert len(chart["times"]) == len(chart["values"]) == len(chart["upper"]) == 1000
+    assert chart["times"][-1] == NOW // 1_000_000
+    assert chart["decimated"] is False
+    assert chart["values"][600] is None
+    assert (chart["lower"][0], chart["yhat"][0], chart["upper"][0]) == (5, 10, 15)
+    (anomaly,) = chart["anomalies"]
+    assert anomaly["time"] == chart["times"][500]
+    assert (anomaly["value"], anomaly["score"], anomaly["severity"]) == (25, 3, "critical")
+    assert anomaly["why"] == "25 is above the expected 5 to 15 (around 10)"
+
+
+def test_a_narrow_chart_keeps_the_extremes_the_gap_and_the_anomaly(served: Served) -> None:
+    chart = view(served, width=20)
+    assert chart["decimated"] is True
+    assert len(chart["times"]) < 70
+    assert max(v for v in chart["values"] if v is not None) == 25
+    assert None in chart["values"]
+    assert chart["anomalies"][0]["time"] in chart["times"]
+
+
+def test_many_rows_come_as_lowest_and_highest_from_the_store(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_REPLAYED", 100)
+    chart = view(served, width=50)
+    assert chart["decimated"] is True
+    assert chart["lower"] == []
+    assert max(chart["values"]) == 25
+    assert chart["times"] == sorted(chart["times"])
+
+
+def test_start_and_end_bound_the_chart(served: Served) -> None:
+    chart = view(served, start=(NOW - 100 * S) // 1_000_000, end=NOW // 1_000_000)
+    assert len(chart["times"]) == 10
+    assert view(served, start=1, end=2)["times"] == []
+
+
+def test_one_series_is_meant_by_its_text_or_by_a_selector_of_one(served: Served) -> None:
+    assert served.client.get("/api/v1/view", params={"series": "alone"}).json()["series"] == 'alone{a="b"}'
+    several = served.client.get("/api/v1/view", params={"series": "pressure"})
+    assert several.status_code == 400
+    assert "matches 2 series" in several.json()["error"]
+    assert served.client.get("/api/v1/view", params={"series": "nothing"}).status_code == 404
+    assert served.client.get("/api/v1/view", params={"series": "pressure", "start": 5, "end": 5}).status_code in (
+        400,
+        404,
+    )
+    assert served.client.get("/api/v1/view", params={"series": "alone", "width": 5}).status_code == 400
+
+
+def test_alarms_of_the_series_come_with_the_chart(served: Served) -> None:
+    served.hub.alarms.now = [
+        Alarm(transition(State.FIRING, PUMP, NOW - 50 * S, NOW)),
+        Alarm(transition(State.FIRING, Series.of("z"))),
+    ]
+    served.hub.alarms.told = [
+        transition(State.PENDING, PUMP, NOW - 50 * S, NOW - 50 * S),
+        transition(State.RESOLVED, PUMP, NOW - 900 * S, NOW - 800 * S),
+    ]
+    spans = view(served)["alarms"]
+    ms = NOW / 1_000_000
+    assert spans == [
+        {"start": ms - 900_000, "end": ms - 800_000, "rule": "anomaly", "state": "resolved", "severity": "major"},
+        {"start": ms - 50_000, "end": None, "rule": "anomaly", "state": "firing", "severity": "major"},
+    ]
+
+
+def test_alarms_outside_the_window_are_left_out() -> None:
+    over = transition(State.RESOLVED, PUMP, 10, 20)
+    assert alarm_spans([over], 21, 30) == []
+    assert alarm_spans([over], 0, 10) == []
+    assert len(alarm_spans([over], 0, 11)) == 1
+
+
+def test_of_too_many_anomalies_the_worst_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MAX_ANOMALIES", 3)
+    value = np.array([40.0, 20.0, 60.0, 18.0, 50.0, 10.0])
+    found = anomalies(np.arange(6, dtype=np.int64) * 1_000_000, value, verdict_of(value))
+    assert [one["time"] for one in found] == [0, 2, 4]
+
+
+def test_a_value_is_explained_in_a_sentence() -> None:
+    assert why(1, 10, 5, 15) == "1 is below the expected 5 to 15 (around 10)"
+    assert why(7, 10, 5, 15).startswith("7 is inside")
+    assert why(1, 10, float("nan"), 15) == "1 is not what this series has learned"
