@@ -182,12 +182,12 @@ def test_options_of_a_base_class_keep_their_manual() -> None:
     ("annotation", "words"),
     [
         (str | None, "a text"),
-        (Annotated[float | None, Range(0)], "a number of at least 0"),
+        (Annotated[float | None, Range(0)], "a number, at least 0"),
         (list[int], "a list of whole numbers"),
         (dict[str, float], "a table of numbers"),
         (int | str, "a whole number or a text"),
         (list[dict[str, str]], "a list of tables of texts"),
-        (Duration, 'a duration (seconds, or a text such as "5m")'),
+        (Duration, 'a duration, such as "5m"'),
     ],
 )
 def test_types_are_said_in_words(annotation: Any, words: str) -> None:

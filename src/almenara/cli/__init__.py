@@ -1,0 +1,174 @@
+"""The front door: `almenara` and `puma-agent`. Each verb is a thin function; what it does is imported when it runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from almenara._version import __version__
+from almenara.model.errors import AlmenaraError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Monitoring in which every sample is judged as it arrives.",
+)
+agent_app = typer.Typer(
+    pretty_exceptions_enable=False, add_completion=False, context_settings={"help_option_names": ["-h", "--help"]}
+)
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration file.")]
+Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"almenara {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("up")
+def _up(
+    config: Config = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for everything kept.  [default: ./almenara-data]")
+    ] = None,
+    http: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for HTTP.  [default: 127.0.0.1:8642]")
+    ] = None,
+    mqtt: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for MQTT.  [default: 127.0.0.1:1883]")
+    ] = None,
+    listen_all: Annotated[
+        bool, typer.Option("--listen-all", help="Listen to other machines too; makes a token where none is set.")
+    ] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Add a simulated plant with three weeks of history.")] = False,
+    speed: Annotated[
+        float, typer.Option(metavar="N", min=1, max=3600, help="How many times faster than real time the demo runs.")
+    ] = 1.0,
+) -> None:
+    """Run the hub: broker, store, judging, alarms, dashboard. Needs no configuration."""
+    from almenara.cli.up import run
+
+    raise typer.Exit(
+        run(config=config, data=data, http=http, mqtt=mqtt, listen_all=listen_all, demo=demo, speed=speed) or 0
+    )
+
+
+@app.command("agent")
+@agent_app.command()
+def _agent(
+    config: Config = None,
+    hub: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Broker of the hub, mqtt://HOST:PORT or mqtts://HOST:PORT."),
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for what waits to be sent.  [default: ./almenara-data]")
+    ] = None,
+) -> None:
+    """Run an agent: collect this machine's metrics and send them to a hub; nothing is lost while the link is down."""
+    from almenara.cli.agent import run
+
+    raise typer.Exit(run(config=config, hub=hub, data=data) or 0)
+
+
+@app.command("init")
+def _init(
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path("hub.toml"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+) -> None:
+    """Write a commented configuration file with every key and its default."""
+    from almenara.cli.init import run
+
+    run(output, force)
+
+
+@app.command("check")
+def _check(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file.")],
+    as_json: Json = False,
+) -> None:
+    """Check a configuration file; every mistake is told at once, with its line."""
+    from almenara.cli.check import run
+
+    raise typer.Exit(run(file, as_json))
+
+
+@app.command("plugins")
+def _plugins(
+    name: Annotated[str, typer.Argument(metavar="[NAME]", help="Show the options of the plugins of this name.")] = "",
+    as_json: Json = False,
+) -> None:
+    """List the installed plugins, or show the options of one."""
+    from almenara.cli.plugins import run
+
+    run(name, as_json)
+
+
+@app.command("new")
+def _new(
+    kind: Annotated[str, typer.Argument(metavar="KIND", help="detector, codec, notifier, collector, ...")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin, as in a configuration file.")],
+    folder: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where to write the package.  [default: ./almenara-NAME]")
+    ] = None,
+) -> None:
+    """Write a new plugin, with a test, that passes the checks of its contract."""
+    from almenara.cli.new import run
+
+    run(kind, name, folder)
+
+
+@app.command("query")
+def _query(
+    expr: Annotated[str, typer.Argument(metavar="EXPR", help="Expression such as 'cpu_usage{host=\"a\"}'.")],
+    since: Annotated[str, typer.Option(metavar="TIME", help="From when: 30m, 1h, 7d ago, or an ISO 8601 time.")] = "1h",
+    step: Annotated[
+        str, typer.Option(metavar="DURATION", help="Time between two values.  [default: about 60 of them]")
+    ] = "",
+    raw: Annotated[bool, typer.Option("--raw", help="Samples as they are stored; EXPR is then a selector.")] = False,
+    as_json: Json = False,
+    url: Annotated[
+        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Ask a hub, in PromQL. A table for people; tab-separated lines when piped."""
+    from almenara.cli.query import run
+
+    run(expr, since=since, step=step, raw=raw, as_json=as_json, url=url, token=token)
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """The program `almenara`. Exits with 0, with 1 where something failed, with 2 where it was called wrongly."""
+    _call(app, "almenara", args)
+
+
+def agent_main(args: Sequence[str] | None = None) -> None:
+    """The program `puma-agent`: `almenara agent`."""
+    _call(agent_app, "puma-agent", args)
+
+
+def _call(program: typer.Typer, name: str, args: Sequence[str] | None) -> None:
+    try:
+        program(args, prog_name=name)
+    except AlmenaraError as error:
+        from almenara.cli.terminal import show_error
+
+        show_error(error)
+        sys.exit(1)

@@ -173,7 +173,7 @@ class _Check:
         if not isinstance(table, dict):
             self.say(name, f"must be a table; got {options.show(table)}", f"write [{name}]")
             return None
-        values, problems = options.read(cls, table, name)
+        values, problems = options.read(cls, table, name, given=())
         self.problems += problems
         return None if problems else cls(**values)
 
@@ -225,7 +225,7 @@ class _Check:
 
     def rule(self, name: str, table: dict[str, Any]) -> Rule | None:
         where = join(("rules", name))
-        values, problems = options.read(Rule, table, where)
+        values, problems = options.read(Rule, table, where, given=())
         self.problems += problems
         if "expr" in values:
             self.expression(f"{where}.expr", values["expr"], "parse_comparison")

@@ -198,7 +198,8 @@ class Plugin:
         return registry.load(self.kind, self.plugin)
 
     def build(self, **given: Any) -> Any:
-        """A new instance. `given`: what the house gives (clock, folder); passed on where the constructor takes it."""
+        """A new instance. `given`: what the house gives (clock, folder, timezone), passed on where the constructor takes
+        it and the file does not say it."""
         return options.construct(self.load(), self.values, self.where, **given)
 
 

@@ -49,8 +49,10 @@ __all__ = [
     "build",
     "check",
     "construct",
+    "option_docs",
     "options_of",
     "read",
+    "render",
     "show",
 ]
 
@@ -144,9 +146,11 @@ def _parse_options(doc: str) -> dict[str, str]:
     return texts
 
 
-def read(cls: Any, table: Mapping[str, Any], where: str = "") -> tuple[dict[str, Any], list[Problem]]:
+def read(
+    cls: Any, table: Mapping[str, Any], where: str = "", given: typing.Collection[str] = GIVEN
+) -> tuple[dict[str, Any], list[Problem]]:
     """The constructor's arguments from a table, and every mistake in it. Options left out are not in the arguments."""
-    options = {o.name: o for o in options_of(cls)}
+    options = {o.name: o for o in options_of(cls, given)}
     values: dict[str, Any] = {}
     problems: list[Problem] = []
     for key, value in table.items():
@@ -185,11 +189,11 @@ def build(cls: Any, table: Mapping[str, Any], where: str = "", **given: Any) -> 
 
 
 def construct(cls: Any, values: Mapping[str, Any], where: str = "", **given: Any) -> Any:
-    """An instance from the arguments that `read` gave, and from what the house gives."""
+    """An instance from the arguments that `read` gave; what the house gives fills in where they say nothing."""
     parameters = inspect.signature(cls).parameters
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     try:
-        return cls(**values, **{k: v for k, v in given.items() if anything or k in parameters})
+        return cls(**{k: v for k, v in given.items() if anything or k in parameters} | dict(values))
     except ValueError as error:
         raise ConfigError([Problem(where or getattr(cls, "__name__", "?"), str(error))]) from error
 

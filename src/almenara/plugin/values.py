@@ -230,11 +230,11 @@ def _words_of(base: Any, marks: tuple[Any, ...], plural: bool = False) -> str:
         if isinstance(mark, Must) and not plural:
             words = mark.words
     if "duration" in marks and base is float:
-        words = "durations" if plural else 'a duration (seconds, or a text such as "5m")'
+        words = "durations" if plural else 'a duration, such as "5m"'
     bounds = next((m for m in marks if isinstance(m, Range)), None)
     if bounds is None:
         return words
-    return f"{words} {bounds.words()}" if bounds.words().startswith("from") else f"{words} of {bounds.words()}"
+    return f"{words} {bounds.words()}" if bounds.words().startswith("from") else f"{words}, {bounds.words()}"
 
 
 def is_known(annotation: Any) -> bool:

@@ -1,0 +1,27 @@
+"""Every key of the configuration file, as Markdown, from the classes that check it."""
+
+from __future__ import annotations
+
+from almenara.config.schema import PLUGINS, SECTIONS, Rule
+from almenara.config.template import ABOUT
+from almenara.plugin.manual import description, options_table
+from almenara.plugin.options import options_of
+
+
+def reference() -> str:
+    """A chapter for each section."""
+    parts = [
+        "`version = 1` stands at the top of every file. Secrets are written as text, as `env:NAME` (an environment "
+        "variable) or as `file:PATH`. Durations are seconds, or texts such as `30s`, `5m`, `1h30m`, `7d`.\n"
+    ]
+    for name, cls in SECTIONS.items():
+        parts += [f"## [{name}]\n", description(cls) + "\n", options_table(options_of(cls, given=()))]
+    parts += ["## [rules.NAME]\n", ABOUT["rules"].partition(". Without")[0] + ".\n", options_table(options_of(Rule, given=()))]
+    for name, (kind, chooser, matched) in PLUGINS.items():
+        default = "default `json`" if name == "topics" else "default: NAME"
+        keys = f"`{chooser}`: the {kind} ({default})." + (
+            " `match`: a selector; empty is everything." if matched else ""
+        )
+        what = "FILTER" if name == "topics" else "NAME"
+        parts += [f"## [{name}.{what}]\n", f"{ABOUT[name]}\n", f"{keys} The other keys are the {kind}'s options.\n"]
+    return "\n".join(parts)

@@ -1,0 +1,86 @@
+"""The commented `hub.toml` of `almenara init`: every key with its meaning and its default, from the signatures."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable
+
+from almenara.config import schema
+from almenara.config.lines import join
+from almenara.config.load import DEFAULTS
+from almenara.config.schema import PLUGINS, SECTIONS, Plugin, Rule
+from almenara.model.errors import PluginError
+from almenara.plugin import registry
+from almenara.plugin.options import Option, options_of, render
+
+HEAD = f"""\
+# Configuration of an almenara hub.   almenara check FILE   tells every mistake in it.
+#
+# Every key stands here with its default, behind a "#"; take the "#" away to change it. A text is written as "text", a
+# duration as "30s", "5m", "1h30m" or "7d", a secret as "env:NAME" (from the environment) or "file:PATH".
+
+version = {schema.VERSION}
+"""
+
+ABOUT = {
+    "topics": "How messages are read, by MQTT topic; the longest fitting filter counts.",
+    "transports": "Further links that bring messages.",
+    "collectors": "What this machine measures by itself.",
+    "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
+    "rules": "When alarms are raised. Without any [rules...] there is the one below.",
+    "notifiers": "Who is told of alarms; match chooses them by their labels (empty: all).",
+    "stores": "Options of the store that [data] names.",
+}
+
+
+def template() -> str:
+    """The whole text; it is a right configuration file as it stands."""
+    parts = [HEAD]
+    for name, cls in SECTIONS.items():
+        parts.append("\n".join([*_prose(cls.__doc__.partition("\n")[0]), f"[{name}]", *_keys(options_of(cls, given=())), ""]))
+    for name in ("topics", "collectors", "detectors", "rules", "notifiers", "transports", "stores"):
+        parts.append("\n".join([*_prose(ABOUT[name]), *_examples(name), ""]))
+    return "\n".join(parts)
+
+
+def _examples(section: str) -> list[str]:
+    if section == "rules":
+        return [f"#{line}" if line[:1] != "#" else line for line in _rule("anomaly")]
+    lines = []
+    kind, chooser, matched = PLUGINS[section]
+    shown = DEFAULTS.get(section, {"chdb": Plugin("store", "chdb", "chdb")} if section == "stores" else {})
+    for name, plugin in shown.items():
+        lines += [f"#[{join((section, name))}]", f'#{chooser} = "{plugin.plugin}"'] + (
+            ['#match = ""'] if matched else []
+        )
+        try:
+            lines += _keys(options_of(registry.load(kind, plugin.plugin)))
+        except PluginError as error:
+            lines += _prose(f"({error})")
+    others = ", ".join(n for n in registry.names(kind) if n not in shown)
+    return lines + _prose(f"Installed{' too' if shown else ''}: {others or 'none'}. Options: almenara plugins NAME")
+
+
+def _rule(name: str) -> list[str]:
+    rule = DEFAULTS["rules"][name]
+    lines = [f"[rules.{name}]"]
+    for option in options_of(Rule, given=()):
+        lines += _prose(f"{option.help} ({option.type_text})")
+        value = getattr(rule, option.parameter)
+        lines += [f"{option.name} = {render(value, option.annotation)}"] if value is not None else []
+    return lines
+
+
+def _keys(options: Iterable[Option]) -> list[str]:
+    lines = []
+    for option in options:
+        lines += _prose(option.help + (f" (needed: {option.type_text})" if option.required else ""))
+        if option.required or option.default is None:
+            lines.append(f"# {option.name} = ...   {option.type_text}")
+        else:
+            lines.append(f"#{option.name} = {option.default_text}")
+    return lines
+
+
+def _prose(text: str) -> list[str]:
+    return textwrap.wrap(text, 118, initial_indent="# ", subsequent_indent="# ", break_long_words=False)
