@@ -89,7 +89,19 @@ def test_the_machine_agrees_with_re(pattern: str, text: str) -> None:
     assert compile_full_match(pattern)(text) == expected
 
 
-@pytest.mark.parametrize("pattern", ["a(", "[", "a\\", "(a{1,1000}){1,1000}", "x" * 10_001, "(?<n>a)", "*"])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a(",
+        "[",
+        "a\\",
+        "(a{1,1000}){1,1000}",
+        "x" * 10_001,
+        "(?<n>a)",
+        "*",
+        *("(" * n + "a" + ")*" * n for n in (300, 900)),
+    ],
+)
 def test_bad_patterns_are_syntax_errors(pattern: str) -> None:
     with pytest.raises(QuerySyntax):
         Matcher("x", "=~", pattern)

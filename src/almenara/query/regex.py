@@ -21,7 +21,7 @@ from typing import Any
 from almenara.model.errors import NotSupported, QuerySyntax
 
 MAX_PATTERN = 10_000  # characters; dashboards send long lists of names joined by |
-MAX_STATES = 10_000  # after a{2,5} is written out
+MAX_STATES = 3000  # after a{2,5} is written out; a step of one character looks at so many at most
 MAX_MEMO = 50_000  # remembered steps of one pattern; forgotten all at once past it
 
 _FLAGS = re.ASCII | re.DOTALL
@@ -49,11 +49,14 @@ def compile_full_match(pattern: str) -> Callable[[str], bool]:
     try:
         tree = sre.parse(pattern, _FLAGS)
     except (re.error, RecursionError, OverflowError) as error:
-        raise QuerySyntax(f"regular expression {pattern!r}: {error}") from error
+        raise QuerySyntax(f"regular expression {pattern[:80]!r}: {error}") from error
     if _is_harmless(list(tree)):
         full = re.compile(pattern, _FLAGS).fullmatch
         return lambda text: full(text) is not None
-    return _Machine(pattern, tree).matches
+    try:
+        return _Machine(pattern, tree).matches
+    except RecursionError as error:
+        raise QuerySyntax(f"regular expression {pattern[:80]!r} nests too deep") from error
 
 
 def _is_harmless(items: list[Any]) -> bool:
