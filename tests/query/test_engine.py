@@ -9,7 +9,7 @@ from tests.query.memory_source import MemorySource
 from almenara.model.batch import Batch
 from almenara.model.errors import QueryError, QueryTooLarge
 from almenara.model.series import Series, SeriesTable
-from almenara.query import Limits, Matrix, evaluate, parse
+from almenara.query import Limits, Matrix, evaluate, functions, parse
 
 S = 1_000_000_000
 A, B = Series.of("x", host="a"), Series.of("x", host="b")
@@ -166,6 +166,21 @@ def test_a_source_that_breaks_its_promise_is_found_out() -> None:
 
     with pytest.raises(ValueError, match="ordered"):
         evaluate(parse("x"), 10, 10, 0, Wrong())
+
+
+def test_answers_do_not_depend_on_how_series_are_cut_into_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(6)
+    many = [Series.of("x", host=str(i)) for i in range(7)]
+    source = rows(
+        *[(s, int(t), float(v)) for s in many for t, v in zip(range(900, 1200, 9), rng.normal(size=34), strict=True)]
+    )
+    for text in ("x", "rate(x[2m])", "max_over_time(x[1m])", "quantile_over_time(0.3, x[1m])"):
+        whole = run(text, source, 1000, 1200, 50)
+        with monkeypatch.context() as patch:
+            patch.setattr(functions, "BLOCK", 10)
+            cut = run(text, source, 1000, 1200, 50)
+        assert (cut.labels, values(cut)) == (whole.labels, values(whole))
+        assert len(whole) == 7
 
 
 def test_instant_and_range_agree() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from almenara.model.errors import QueryError, QueryTooLarge
-from almenara.model.time import MINUTE_NS, NS
+from almenara.model.time import MINUTE_NS
 from almenara.query.expression import Aggregate, Binary, Call, Expr, Negate, Selector, is_scalar
 from almenara.query.matcher import NAME
 from almenara.query.matrix import Matrix
@@ -105,17 +105,19 @@ class _Evaluation:
         raise TypeError(f"{type(expr).__name__} is no vector")
 
     def selector(self, expr: Selector) -> Vector:
-        rows, low, high, _ = self._windows(expr, self.lookback_ns, drop_nan=False)
-        values = rows.value[np.maximum(high - 1, 0)] if len(rows.value) else np.empty(high.shape)
-        return Vector.of(rows.labels, values, (high > low) & ~np.isnan(values))
-
-    def call(self, expr: Call) -> Vector:
         from almenara.query.functions import over_windows  # numba: half a second to import, and parsing needs none
 
-        rows, low, high, ends = self._windows(expr.window.selector, expr.window.range_ns, drop_nan=True)
+        rows, ends = self._rows(expr)
+        values, present = over_windows("last_over_time", rows, ends, self.lookback_ns)
+        return Vector.of(rows.labels, values, present & ~np.isnan(values))
+
+    def call(self, expr: Call) -> Vector:
+        from almenara.query.functions import over_windows
+
+        rows, ends = self._rows(expr.window.selector)
+        rows = rows.without_nan()
         parameter = 0.0 if expr.parameter is None else constant(expr.parameter)
-        range_s = expr.window.range_ns / NS
-        values, present = over_windows(expr.function, rows, low, high, ends, range_s, parameter)
+        values, present = over_windows(expr.function, rows, ends, expr.window.range_ns, parameter)
         labels = rows.labels if expr.function == "last_over_time" else [without_name(one) for one in rows.labels]
         vector = Vector.of(labels, values, present)
         require_distinct(vector.labels)
@@ -141,12 +143,8 @@ class _Evaluation:
             return with_number(expr, self.vector(expr.left), constant(expr.right), number_left=False)
         return with_vector(expr, self.vector(expr.left), self.vector(expr.right))
 
-    def _windows(
-        self, selector: Selector, window_ns: int, drop_nan: bool
-    ) -> tuple[Rows, np.ndarray, np.ndarray, np.ndarray]:
-        """(rows, first row and row after the last of each window, ends of the windows)."""
-        from almenara.query.kernels import window_bounds
-
+    def _rows(self, selector: Selector) -> tuple[Rows, np.ndarray]:
+        """The rows of a selector, and the right ends of its windows: int64[t] ns."""
         rows = self.fetched.rows(selector, int(self.times[-1]))
         cells = len(rows.labels) * len(self.times)
         if cells > self.limits.cells:
@@ -154,10 +152,7 @@ class _Evaluation:
                 f"{len(rows.labels):,} series at {len(self.times):,} times are more than {self.limits.cells:,} values; "
                 "select fewer series or use a larger step"
             )
-        if drop_nan:
-            rows = rows.without_nan()
-        ends = self.times - selector.offset_ns
-        return rows, *window_bounds(rows.offsets, rows.time, ends, window_ns), ends
+        return rows, self.times - selector.offset_ns
 
 
 def _group_labels(expr: Aggregate, labels: dict[str, str]) -> dict[str, str]:

@@ -11,15 +11,32 @@ from almenara.model.time import NS
 from almenara.query import kernels
 from almenara.query.source import Rows
 
+#: Series x times worked on at once: what a block needs in between stays near 20 MB.
+BLOCK = 250_000
+
 
 def over_windows(
+    function: str, rows: Rows, ends: np.ndarray, window_ns: int, parameter: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """(values float64[k, t], present bool[k, t]) of one of expression.FUNCTIONS over windows (end - window, end].
+
+    rows: without NaN, except for last_over_time. ends: int64[t] ns, rising. parameter: the quantile.
+    """
+    values = np.empty((len(rows.labels), len(ends)))
+    present = np.empty(values.shape, bool)
+    size = max(1, BLOCK // len(ends))
+    for first in range(0, len(values), size):
+        block = slice(first, first + size)
+        some = rows.block(block)
+        low, high = kernels.window_bounds(some.offsets, some.time, ends, window_ns)
+        values[block], present[block] = _block(function, some, low, high, ends, window_ns / NS, parameter)
+    return values, present
+
+
+def _block(
     function: str, rows: Rows, low: np.ndarray, high: np.ndarray, ends: np.ndarray, range_s: float, parameter: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(values float64[k, t], present bool[k, t]) of one of expression.FUNCTIONS.
-
-    rows: without NaN. low, high: int64[k, t], rows of each window. ends: int64[t] ns, right ends of the windows, which
-    are range_s long. parameter: the quantile.
-    """
+    """As `over_windows`. low, high: int64[k, t], first row and row after the last of each window."""
     count = high - low
     if function in ("rate", "increase", "delta"):
         values = _extrapolated(function, rows, low, high, ends, range_s)

@@ -48,6 +48,13 @@ class Rows:
         offsets = np.append(firsts, len(ids)).astype(np.int64)
         return cls(labels, offsets, np.ascontiguousarray(time, np.int64), np.ascontiguousarray(value, np.float64))
 
+    def block(self, series: slice) -> Rows:
+        """Some of the series, next to each other."""
+        first, stop, _ = series.indices(len(self.labels))
+        offsets = self.offsets[first : stop + 1]
+        rows = slice(int(offsets[0]), int(offsets[-1]))
+        return Rows(self.labels[series], offsets - offsets[0], self.time[rows], self.value[rows])
+
     def without_nan(self) -> Rows:
         """The same without rows that are NaN; series may be left with none."""
         keep = self.value == self.value
