@@ -6,7 +6,7 @@ Standard: https://docs.influxdata.com/influxdb/v1/write_protocols/line_protocol_
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError, MissingExtra
@@ -33,10 +33,11 @@ class Influx:
     Rejected by name: `bad_line`, `not_utf8`, `key_too_long`, `duplicate_tag` (two tags
     become one label), `too_many_labels`, `time_out_of_range` for a line; `string_field`, `not_finite` for one field.
 
-    precision: unit of time stamps where the sender's `precision` parameter does not say: ns, us, ms, s, m or h.
+    Options:
+        precision: Unit of time stamps where the sender's parameter `precision` does not tell it.
     """
 
-    def __init__(self, precision: str = "ns"):
+    def __init__(self, *, precision: Literal["ns", "us", "ms", "s", "m", "h"] = "ns"):
         if precision not in _UNIT_NS:
             raise ValueError(f"precision: found {precision!r}, expected ns, us, ms, s, m or h")
         self._precision = precision

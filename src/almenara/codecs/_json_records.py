@@ -1,0 +1,169 @@
+"""From nested JSON objects to flat records: what of a message is a value, a label, the time, or left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from almenara.model.batch import Rejected
+from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS
+
+MAX_DEPTH = 16
+MAX_KEYS = 1000  # of one record
+_MAX_ROLES = 10_000
+_DETAIL = 80
+
+TIME, LABEL, VALUE, DROP, BY_TYPE = range(5)
+
+
+class Inexact(Exception):
+    """A label was a whole number past 64 bits, which a fast reader has rounded; read the payload again, exactly."""
+
+
+class Refusals:
+    """Counts what is left out of one payload: one `Rejected` a reason, which names the first place."""
+
+    def __init__(self) -> None:
+        self._first: dict[str, tuple[str, str]] = {}
+        self._rows: dict[str, int] = {}
+
+    def add(self, reason: str, where: str, detail: str = "", rows: int = 1) -> None:
+        """Leave out `rows` rows."""
+        self._first.setdefault(reason, (where or "payload", detail))
+        self._rows[reason] = self._rows.get(reason, 0) + rows
+
+    def listed(self) -> list[Rejected]:
+        """What was left out, in the order in which the reasons came up."""
+        return [Rejected(w[:_DETAIL], r, self._rows[r], d[:_DETAIL]) for r, (w, d) in self._first.items()]
+
+
+@dataclass(slots=True)
+class Record:
+    """Labels, values and the time of one object. time is as sent, None where the object has none."""
+
+    labels: dict[str, str] = field(default_factory=dict)
+    values: list[tuple[str, float]] = field(default_factory=list)
+    time: Any = None
+    time_depth: int = MAX_DEPTH + 1  # a time nearer to the top counts more
+    keys: int = 0
+    refused: bool = False  # whether anything of it was
+    lists: list[tuple[str, list[dict[str, Any]], int]] = field(
+        default_factory=list
+    )  # of objects: prefix, objects, depth
+
+
+class Rules:
+    """Which keys mean what. Keys are compared without regard to case, by their last part and by their joined name."""
+
+    def __init__(
+        self,
+        time_keys: Collection[str],
+        label_keys: Collection[str],
+        value_keys: Collection[str],
+        drop_keys: Collection[str],
+    ):
+        self._by_key: dict[str, int] = {}
+        for role, keys in ((VALUE, value_keys), (LABEL, label_keys), (TIME, time_keys), (DROP, drop_keys)):
+            self._by_key.update((key.lower(), role) for key in keys)
+        self.only_listed = bool(value_keys)
+        self.exact = False  # whether documents come from a reader that rounds no whole number
+        self._roles: dict[tuple[str, str], tuple[int, str]] = {}
+
+    def role(self, prefix: str, key: str) -> tuple[int, str]:
+        """(what it is, its joined name) of a key inside `prefix`."""
+        known = self._roles.get((prefix, key))
+        if known is None:
+            path = f"{prefix}_{key}" if prefix else key
+            by_key = self._by_key
+            known = by_key.get(path.lower(), by_key.get(key.lower(), BY_TYPE)), path
+            if len(self._roles) < _MAX_ROLES and len(path) < 256:
+                self._roles[prefix, key] = known
+        return known
+
+    def records(self, document: dict[str, Any], where: str, refusals: Refusals) -> Iterator[Record]:
+        """The record of an object and those of the lists of objects in it, which inherit its labels and time."""
+        yield from self._records(document, "", 0, None, where, refusals)
+
+    def _records(
+        self, document: dict[str, Any], prefix: str, depth: int, parent: Record | None, where: str, refusals: Refusals
+    ) -> Iterator[Record]:
+        record = Record() if parent is None else Record(dict(parent.labels), time=parent.time)
+        self._walk(document, prefix, depth, record, where, refusals)
+        if record.keys > MAX_KEYS:
+            refusals.add("too_many_keys", where, f"found {record.keys} keys, expected at most {MAX_KEYS}")
+        elif len(record.labels) > MAX_LABELS:
+            rows = max(len(record.values), 1)
+            refusals.add("too_many_labels", where, f"found {len(record.labels)}, expected at most {MAX_LABELS}", rows)
+        elif sum(map(len, record.labels.values())) > MAX_KEY_BYTES:
+            longest = max(record.labels, key=lambda label: len(record.labels[label]))
+            refusals.add("key_too_long", _at(where, longest), rows=max(len(record.values), 1))
+        else:
+            if record.values:
+                yield record
+            elif not record.lists and not record.refused:
+                refusals.add("no_value", where, "found no number and no boolean")
+            for inner, objects, level in record.lists:
+                for one in objects:
+                    yield from self._records(one, inner, level, record, where, refusals)
+
+    def _walk(
+        self, document: dict[str, Any], prefix: str, depth: int, record: Record, where: str, refusals: Refusals
+    ) -> None:
+        record.keys += len(document)
+        if record.keys > MAX_KEYS:
+            return
+        for key, value in document.items():
+            role, path = self.role(prefix, key)
+            if role == DROP:
+                continue
+            kind = type(value)
+            if kind is dict:
+                if depth < MAX_DEPTH:
+                    self._walk(value, path, depth + 1, record, where, refusals)
+                else:
+                    record.refused = True
+                    refusals.add("too_deep", _at(where, path), f"expected at most {MAX_DEPTH} levels")
+            elif kind is list:
+                self._list(value, path, depth, record, where, refusals)
+            elif role == TIME:
+                if value is not None and depth < record.time_depth:
+                    record.time, record.time_depth = value, depth
+            elif value is None:
+                record.refused = True
+                refusals.add("null", _at(where, path))
+            elif role == LABEL or (kind is str and role == BY_TYPE):
+                record.labels[path] = value if kind is str else self._label(value)
+            elif role == VALUE or not self.only_listed:
+                self._value(value, path, record, where, refusals)
+
+    def _label(self, value: Any) -> str:
+        if type(value) is float and abs(value) >= 1 << 63 and not self.exact:
+            raise Inexact
+        return str(value).lower() if type(value) is bool else repr(value)
+
+    def _list(self, value: list[Any], path: str, depth: int, record: Record, where: str, refusals: Refusals) -> None:
+        if depth < MAX_DEPTH and all(type(one) is dict for one in value):
+            record.lists.append((path, value, depth + 1))
+        else:
+            record.refused = True
+            refusals.add("list", _at(where, path), "expected a number, or a list of objects")
+
+    def _value(self, value: Any, path: str, record: Record, where: str, refusals: Refusals) -> None:
+        try:
+            number = float(value)
+        except OverflowError:
+            number = float("inf")
+        except ValueError:
+            record.refused = True
+            refusals.add("not_a_number", _at(where, path), f"found {value!r}")
+            return
+        if number - number == 0.0:
+            record.values.append((path, number))
+        else:
+            record.refused = True
+            refusals.add("not_finite", _at(where, path), f"found {value!r}" if type(value) is float else "")
+
+
+def _at(where: str, path: str) -> str:
+    return f"{where}, key {path}" if where else f"key {path}"
