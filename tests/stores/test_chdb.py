@@ -140,10 +140,10 @@ def test_readers_in_threads_see_what_was_appended_and_do_not_wait(store: Chdb) -
     threads = [threading.Thread(target=look) for _ in range(3)]
     for thread in threads:
         thread.start()
-    for seq in range(60):
+    for seq in range(30):
         store.append(Batch(SeriesTable(), id, np.full(2000, NOW + seq), np.zeros(2000)), seq)
         written[0] = seq + 1
-        if seq % 20 == 19:
+        if seq % 10 == 9:
             store.maintain()
     stop.set()
     for thread in threads:
@@ -177,8 +177,8 @@ def test_a_folder_that_cannot_be_made_is_named_and_lets_go(tmp_path: Path) -> No
 
 
 def _months(seq: int) -> Batch:
-    """A batch of 60 months, 20 rows in each, for the series `seq`."""
-    starts = np.arange("2015-01", "2020-01", dtype="datetime64[M]").astype("datetime64[ns]").astype(np.int64)
+    """A batch of 24 months, 20 rows in each, for the series `seq`."""
+    starts = np.arange("2018-01", "2020-01", dtype="datetime64[M]").astype("datetime64[ns]").astype(np.int64)
     time = (starts[:, None] + np.arange(20) * 1_000_000_007).ravel()
     return Batch(SeriesTable(), np.full(len(time), seq, np.int32), time, np.arange(len(time)) + 0.5)
 
@@ -198,7 +198,7 @@ def test_a_batch_of_many_months_survives_kill_9_once_and_whole(tmp_path: Path) -
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == b"go\n"
-            time.sleep(random.random() * 0.4)  # where in the append it dies is the point, so this is no wait
+            time.sleep(random.random() * 0.25)  # where in the append it dies is the point, so this is no wait
             child.send_signal(signal.SIGKILL)
         store = Chdb(tmp_path / "store")
         store.append(_months(seq), seq)

@@ -31,6 +31,18 @@ _CONFIG = """<clickhouse>
 </clickhouse>
 """
 
+_SETTINGS = {
+    "max_insert_threads": 1,
+    "enable_alp_codec": 1,
+    "max_partitions_per_insert_block": 0,
+    "do_not_merge_across_partitions_select_final": 1,
+    "max_query_size": 64 * 1024 * 1024,  # a selection of 100,000 ids is one long statement
+    "max_ast_elements": 10_000_000,
+    "max_expanded_ast_elements": 10_000_000,
+    "lightweight_deletes_sync": 2,
+    "mutations_sync": 2,
+}
+
 _open_folder: dict[str, Path] = {}
 _lock = Lock()
 
@@ -106,19 +118,9 @@ class Session:
 
     def __init__(self, engine: Engine, session: Any, threads: int):
         self._engine, self._session = engine, session
-        for name, value in (
-            ("max_threads", threads),
-            ("max_insert_threads", 1),
-            ("enable_alp_codec", 1),
-            ("max_partitions_per_insert_block", 0),
-            ("do_not_merge_across_partitions_select_final", 1),
-            ("max_query_size", 64 * 1024 * 1024),
-            ("max_ast_elements", 10_000_000),
-            ("max_expanded_ast_elements", 10_000_000),
-            ("lightweight_deletes_sync", 2),
-            ("mutations_sync", 2),
-        ):
-            self.do(f"SET {name} = {value}")
+        self._errors_seen: int | None = None
+        settings = {**_SETTINGS, "max_threads": threads}
+        self.do("SET " + ", ".join(f"{name} = {value}" for name, value in settings.items()))
 
     def query(self, sql: str, doing: str) -> list[Any]:
         """The columns of the answer, an empty list where there are no rows."""
@@ -137,22 +139,27 @@ class Session:
     ) -> None:
         """One block into `table`, durable on return; `where` holds for its rows and few others. A token seen before
         does nothing. Raises DiskFull or StoreError when the rows are not there afterwards."""
+        if self._errors_seen is None:
+            self._errors_seen = self._errors(doing)
         names = ", ".join(name for name, _, _ in columns)
         settings = f" SETTINGS insert_deduplication_token = '{token}'" if token else ""
-        errors = self._errors(doing)
         try:
             with self._live().send_insert(f"INSERT INTO {table} ({names}){settings}", "Native") as insert:
                 insert.append(encode_block(columns, rows))
                 insert.finish()
         except RuntimeError as error:
             raise explain(error, doing) from error
-        found = self.query(f"SELECT count() FROM {table} WHERE {where}", doing)
-        # Fewer without an error is no loss: the rows were there before, and newer ones have replaced some in a merge.
-        if int(found[0][0]) < rows and self._errors(doing) != errors:
+        if int(self.query(f"SELECT count() FROM {table} WHERE {where} SETTINGS max_threads = 1", doing)[0][0]) < rows:
+            self._explain_missing(doing)
+
+    def _explain_missing(self, doing: str) -> None:
+        """Raises what went wrong since the last call. Without an error no row is lost: this batch was stored before,
+        and newer rows have replaced some of it in a merge."""
+        before, self._errors_seen = self._errors_seen, self._errors(doing)
+        if self._errors_seen != before:
             sql = "SELECT CAST(name, 'String'), last_error_message FROM system.errors"
             name, message = self.query(f"{sql} ORDER BY last_error_time DESC LIMIT 1", doing)
-            text = f"{name[0].decode()}: {message[0].decode(errors='replace')}"
-            raise explain(RuntimeError(text), doing)
+            raise explain(RuntimeError(f"{name[0].decode()}: {message[0].decode(errors='replace')}"), doing)
 
     def _errors(self, doing: str) -> int:
         """How many errors the engine has had, those apart that say a token was seen before."""
