@@ -303,7 +303,7 @@ class $cls:
     def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
         """The newest events in [start, end), newest first."""
         found = [e for events in self.events.values() for e in events if start <= e.time < end]
-        return sorted(found, key=lambda e: e.time, reverse=True)[:limit]
+        return sorted(found, key=lambda e: e.time)[::-1][:limit]
 
     def reader(self) -> _Reader:
         """A reader for one thread."""
