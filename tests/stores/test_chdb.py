@@ -22,7 +22,7 @@ from almenara.model.series import SeriesTable
 from almenara.model.time import HOUR_NS, MINUTE_NS
 from almenara.stores.chdb import Chdb
 from almenara.stores.dirty import pairs_of, split_pairs
-from almenara.testing.stores import HIGHEST, LOWEST, NOW, batch_of, rows_of, same, select
+from almenara.testing.twin import HIGHEST, LOWEST, NOW, batch_of, rows_of, same, select
 
 HOUR = NOW // HOUR_NS * HOUR_NS
 

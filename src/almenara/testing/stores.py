@@ -1,7 +1,7 @@
 """What every store must do, as plain functions: run them on a store of your own with pytest or without.
 
 Each case takes an empty store and raises AssertionError where it breaks the contract; `CASES` has them all. Those in
-`DURABLE_CASES` take a function that opens the same store again. Answers are compared with `Twin`, a store of one dict.
+`DURABLE_CASES` take a function that opens the same store again. Answers are compared with `almenara.testing.twin`.
 
     @pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
     def test_my_store(case, tmp_path):
@@ -11,140 +11,29 @@ Each case takes an empty store and raises AssertionError where it breaks the con
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from almenara.model.batch import Batch, Event
 from almenara.model.errors import StoreError
-from almenara.model.series import SeriesTable, encode_key
+from almenara.model.series import SeriesTable
 from almenara.model.time import DAY_NS, HOUR_NS, MINUTE_NS, NS
-from almenara.plugin.contracts import Selection, Store, StoreReader
-
-Row = tuple[int, int, float]  # id, time in ns, value
-
-NOW = 1_760_000_000 * NS
-LOWEST, HIGHEST = -(1 << 62), (1 << 63) - 1
-
-
-class Twin:
-    """The contract in one dict: (id, time) -> (seq, value). Slow and obvious."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[int, int], tuple[int, float]] = {}
-
-    def append(self, rows: Iterable[Row], seq: int) -> None:
-        for id, time, value in rows:
-            if seq >= self.rows.get((id, time), (-1, 0.0))[0]:
-                self.rows[id, time] = (seq, value)
-
-    def read(self, ids: Sequence[int], start: int, end: int, since_seq: int = -1) -> list[Row]:
-        wanted = set(ids)
-        found = ((id, time, *self.rows[id, time]) for id, time in sorted(self.rows) if id in wanted)
-        return [(id, time, value) for id, time, seq, value in found if start <= time < end and seq > since_seq]
-
-    def groups(self, ids: Sequence[int], start: int, end: int, every_ns: int) -> dict[tuple[int, int], list[float]]:
-        """The numbers of each bucket that has some, in order of time."""
-        groups: dict[tuple[int, int], list[float]] = {}
-        for id, time, value in self.read(ids, start, end):
-            if not math.isnan(value):
-                groups.setdefault((id, time // every_ns * every_ns), []).append(value)
-        return groups
-
-    def last(self, ids: Sequence[int], before: int = HIGHEST) -> list[Row]:
-        newest = {row[0]: row for row in self.read(ids, LOWEST, before)}
-        return [newest[id] for id in sorted(newest)]
-
-    def delete(self, ids: Sequence[int] | None, start: int, end: int) -> int:
-        gone = [key for key in self.rows if (ids is None or key[0] in set(ids)) and start <= key[1] < end]
-        for key in gone:
-            del self.rows[key]
-        return len(gone)
-
-
-_REDUCE: dict[str, Callable[[list[float]], float]] = {
-    "avg": lambda values: math.fsum(values) / len(values),
-    "min": min,
-    "max": max,
-    "sum": math.fsum,
-    "count": lambda values: float(len(values)),
-    "first": lambda values: values[0],
-    "last": lambda values: values[-1],
-}
-
-
-# --- helpers ----------------------------------------------------------------------------------------------------------
-
-
-def table_of(n: int) -> SeriesTable:
-    """n series."""
-    return SeriesTable.of(encode_key("m", {"n": f"{i:07d}"}) for i in range(n))
-
-
-def batch_of(rows: Iterable[Row], table: SeriesTable | None = None) -> Batch:
-    """Rows as a store gets them: sorted by (id, time), each once, the later one kept."""
-    kept = sorted({(id, time): value for id, time, value in rows}.items())
-    id = np.array([key[0] for key, _ in kept], np.int32)
-    time = np.array([key[1] for key, _ in kept], np.int64)
-    return Batch(table or SeriesTable(), id, time, np.array([value for _, value in kept], np.float64))
-
-
-def select(ids: Iterable[int], table: SeriesTable | None = None) -> Selection:
-    """These ids."""
-    return Selection(table or SeriesTable(), np.array(sorted(ids), np.int32))
-
-
-def rows_of(batch: Batch) -> list[Row]:
-    """A batch as a list."""
-    return list(
-        zip(
-            np.asarray(batch.id).tolist(),
-            np.asarray(batch.time).tolist(),
-            np.asarray(batch.value).tolist(),
-            strict=True,
-        )
-    )
-
-
-def bits(rows: Iterable[Row]) -> list[tuple[int, int, str]]:
-    """Rows that are equal when they are equal to the bit, NaN included."""
-    return [(id, time, value.hex()) for id, time, value in rows]
-
-
-def same(found: Batch, expected: Sequence[Row], *, exact: bool = True) -> None:
-    """Raise AssertionError unless `found` is `expected`: to the bit, or up to the order of additions."""
-    rows = rows_of(found)
-    if exact:
-        assert bits(rows) == bits(expected)
-        return
-    assert [row[:2] for row in rows] == [row[:2] for row in expected]
-    np.testing.assert_allclose([r[2] for r in rows], [r[2] for r in expected], rtol=1e-12, atol=1e-9)
-
-
-def random_rows(seed: int, n: int, ids: int, span_ns: int, *, nan: float = 0.05) -> list[Row]:
-    """n rows at irregular times of the last `span_ns`, a few NaN among them."""
-    rng = np.random.default_rng(seed)
-    times = NOW - rng.integers(0, span_ns, n)
-    values = np.where(rng.random(n) < nan, np.nan, rng.normal(20, 5, n))
-    return list(zip(rng.integers(0, ids, n).tolist(), times.tolist(), values.tolist(), strict=True))
-
-
-def _fill(store: Store, twin: Twin, rows: Sequence[Row], seq: int) -> None:
-    store.append(batch_of(rows), seq)
-    twin.append([(i, t, v) for i, t, v in rows_of(batch_of(rows))], seq)
-
-
-def _same_everywhere(reader: StoreReader, twin: Twin, ids: Sequence[int]) -> None:
-    """All rows, the last ones, and narrow to daily buckets with ragged ends."""
-    same(reader.read(select(ids), LOWEST, HIGHEST), twin.read(ids, LOWEST, HIGHEST))
-    same(reader.last(select(ids)), twin.last(ids))
-    start, end = NOW - 9 * DAY_NS + 17, NOW - HOUR_NS // 3
-    for every_ns in (MINUTE_NS, 5 * MINUTE_NS, 30 * MINUTE_NS, HOUR_NS, DAY_NS):
-        groups = twin.groups(ids, start, end, every_ns).items()
-        for how in _REDUCE if every_ns in (30 * MINUTE_NS, HOUR_NS) else ("avg", "last"):
-            expected = [(id, time, _REDUCE[how](values)) for (id, time), values in groups]
-            same(reader.read(select(ids), start, end, every_ns, how), expected, exact=how not in ("avg", "sum"))
-
+from almenara.plugin.contracts import Selection, Store
+from almenara.testing.twin import (
+    HIGHEST,
+    LOWEST,
+    NOW,
+    Twin,
+    batch_of,
+    fill,
+    random_rows,
+    rows_of,
+    same,
+    same_everywhere,
+    select,
+    table_of,
+)
 
 # --- rows -------------------------------------------------------------------------------------------------------------
 
@@ -152,8 +41,8 @@ def _same_everywhere(reader: StoreReader, twin: Twin, ids: Sequence[int]) -> Non
 def rows_come_back_in_order_whatever_the_order_of_appends(store: Store) -> None:
     twin, rows = Twin(), random_rows(1, 3000, 7, 3 * DAY_NS)
     for seq in (5, 2, 9, 1, 7):
-        _fill(store, twin, rows[seq * 300 : seq * 300 + 300], seq)
-    _same_everywhere(store.reader(), twin, range(7))
+        fill(store, twin, rows[seq * 300 : seq * 300 + 300], seq)
+    same_everywhere(store.reader(), twin, range(7))
 
 
 def last_write_wins(store: Store) -> None:
@@ -171,8 +60,8 @@ def overwritten_rows_count_once_in_every_bucket(store: Store) -> None:
     rng = np.random.default_rng(2)
     for seq in range(1, 7):
         rows = [(int(rng.integers(0, 3)), t, float(rng.choice([np.nan, rng.normal()]))) for t in times]
-        _fill(store, twin, rows, seq)
-    _same_everywhere(store.reader(), twin, range(3))
+        fill(store, twin, rows, seq)
+    same_everywhere(store.reader(), twin, range(3))
 
 
 def a_nan_replaces_a_number(store: Store) -> None:
@@ -186,11 +75,11 @@ def a_nan_replaces_a_number(store: Store) -> None:
 
 def the_same_seq_again_does_nothing(store: Store) -> None:
     twin, rows = Twin(), random_rows(3, 500, 4, DAY_NS)
-    _fill(store, twin, rows[:250], 1)
-    _fill(store, twin, rows[250:], 2)
+    fill(store, twin, rows[:250], 1)
+    fill(store, twin, rows[250:], 2)
     store.append(batch_of(rows[:250]), 1)
     store.append(batch_of(rows[250:]), 2)
-    _same_everywhere(store.reader(), twin, range(4))
+    same_everywhere(store.reader(), twin, range(4))
 
 
 def unsorted_or_doubled_rows_are_refused_whole(store: Store) -> None:
@@ -251,10 +140,10 @@ def a_sample_three_years_old_is_kept(store: Store) -> None:
 def twelve_years_shuffled_come_back_whole(store: Store) -> None:
     twin, rows = Twin(), random_rows(5, 4000, 5, 12 * 365 * DAY_NS)
     for seq in range(2):
-        _fill(store, twin, rows[seq * 2000 : seq * 2000 + 2000], seq + 1)
+        fill(store, twin, rows[seq * 2000 : seq * 2000 + 2000], seq + 1)
     store.maintain()
     store.maintain()
-    _same_everywhere(store.reader(), twin, range(5))
+    same_everywhere(store.reader(), twin, range(5))
 
 
 def one_row_a_month_for_fifty_years(store: Store) -> None:
@@ -305,7 +194,7 @@ def nothing_selected_or_given_is_nothing(store: Store) -> None:
 def since_seq_gives_only_what_came_later(store: Store) -> None:
     twin, rows = Twin(), random_rows(8, 1200, 5, 2 * DAY_NS)
     for seq in (4, 1, 3, 2):
-        _fill(store, twin, rows[: seq * 300], seq)
+        fill(store, twin, rows[: seq * 300], seq)
     reader = store.reader()
     for seq in (-1, 0, 1, 2, 3, 4, 9):
         found = reader.read(select(range(5)), LOWEST, HIGHEST, since_seq=seq)
@@ -314,8 +203,8 @@ def since_seq_gives_only_what_came_later(store: Store) -> None:
 
 def last_before_looks_as_far_back_as_needed(store: Store) -> None:
     twin, rows = Twin(), [(k, NOW - k**5 * MINUTE_NS, float(k)) for k in range(20)]
-    _fill(store, twin, rows, 1)
-    _fill(store, twin, random_rows(9, 500, 20, 40 * DAY_NS), 2)
+    fill(store, twin, rows, 1)
+    fill(store, twin, random_rows(9, 500, 20, 40 * DAY_NS), 2)
     reader = store.reader()
     for before in (NOW + 1, NOW, NOW - 7 * HOUR_NS, NOW - 20 * DAY_NS, NOW - 41 * DAY_NS, NOW - 500 * DAY_NS):
         same(reader.last(select(range(20)), before), twin.last(range(20), before))
@@ -338,20 +227,20 @@ def a_bucket_that_makes_no_sense_is_an_error(store: Store) -> None:
 
 def late_and_overwritten_rows_repair_what_was_rolled_up(store: Store) -> None:
     twin, rows = Twin(), random_rows(10, 4000, 4, 10 * DAY_NS)
-    _fill(store, twin, rows[:3000], 1)
+    fill(store, twin, rows[:3000], 1)
     reader = store.reader()
     for seq, part in enumerate((rows[3000:3400], [(i, t, -v) for i, t, v in rows[:300]], rows[3400:]), start=2):
         store.maintain()
         store.maintain()
-        _same_everywhere(reader, twin, range(4))
-        _fill(store, twin, part, seq)
-        _same_everywhere(reader, twin, range(4))
+        same_everywhere(reader, twin, range(4))
+        fill(store, twin, part, seq)
+        same_everywhere(reader, twin, range(4))
     # A bucket whose only number became NaN is empty.
     hour = [(i, t, math.nan) for i, t, _ in twin.read([1], NOW - 5 * DAY_NS, NOW - 4 * DAY_NS)]
-    _fill(store, twin, hour, 9)
+    fill(store, twin, hour, 9)
     store.maintain()
     store.maintain()
-    _same_everywhere(reader, twin, [1, 3])
+    same_everywhere(reader, twin, [1, 3])
 
 
 # --- deleting ---------------------------------------------------------------------------------------------------------
@@ -359,8 +248,8 @@ def late_and_overwritten_rows_repair_what_was_rolled_up(store: Store) -> None:
 
 def deleted_rows_are_gone_at_once(store: Store) -> None:
     twin, rows = Twin(), random_rows(11, 3000, 4, 100 * DAY_NS)
-    _fill(store, twin, rows[:2000], 1)
-    _fill(store, twin, [(i, t, v + 1) for i, t, v in rows[:1000]], 2)
+    fill(store, twin, rows[:2000], 1)
+    fill(store, twin, [(i, t, v + 1) for i, t, v in rows[:1000]], 2)
     store.maintain()
     store.maintain()
     reader = store.reader()
@@ -372,12 +261,12 @@ def deleted_rows_are_gone_at_once(store: Store) -> None:
     ):
         chosen = None if ids is None else select(ids)
         assert store.delete(chosen, start, end) == twin.delete(ids, start, end)
-        _same_everywhere(reader, twin, range(4))
+        same_everywhere(reader, twin, range(4))
         assert store.delete(chosen, start, end) == 0
-    _fill(store, twin, rows[1500:], 3)  # rows may come again, under a new seq
+    fill(store, twin, rows[1500:], 3)  # rows may come again, under a new seq
     store.maintain()
     store.maintain()
-    _same_everywhere(reader, twin, range(4))
+    same_everywhere(reader, twin, range(4))
 
 
 def everything_can_be_deleted(store: Store) -> None:
@@ -446,17 +335,17 @@ def everything_is_there_after_reopening(open_store: Callable[[], Store]) -> None
     store.add_series(0, [b"a", b"b"])
     store.append_events(events, 1)
     for seq, part in enumerate((rows[:1000], rows[1000:2000], [(i, t, -v) for i, t, v in rows[:500]]), start=1):
-        _fill(store, twin, part, seq)
+        fill(store, twin, part, seq)
         store.maintain()
         store.close()
         store = open_store()
-        _same_everywhere(store.reader(), twin, range(6))
+        same_everywhere(store.reader(), twin, range(6))
     store.append(batch_of(rows[:1000]), 1)  # once more, in a new process
-    _fill(store, twin, rows[2000:], 2_000)
+    fill(store, twin, rows[2000:], 2_000)
     assert store.delete(select([2]), NOW - 7 * DAY_NS, NOW) == twin.delete([2], NOW - 7 * DAY_NS, NOW)
     store.close()
     store = open_store()
-    _same_everywhere(store.reader(), twin, range(6))
+    same_everywhere(store.reader(), twin, range(6))
     assert [key for chunk in store.series_keys() for key in chunk] == [b"a", b"b"]
     assert store.read_events(LOWEST, HIGHEST) == events
     store.close()
