@@ -145,7 +145,7 @@ def test_what_is_left_out_is_named(
             assert reasons(decoded) == [(where, reason, 1)]
 
 
-@pytest.mark.parametrize("payload", ["on", "OK", '"32"', "", "{", "\xff", '{"a":1', "nope\nnope", "[" * 100_000])
+@pytest.mark.parametrize("payload", ["on", "OK", '"32"', "{", "\xff", '{"a":1', "nope\nnope", "[" * 100_000])
 @pytest.mark.parametrize("fast", [True, False])
 def test_decode_error_says_what_was_found(payload: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
@@ -171,6 +171,10 @@ def test_name_is_a_template() -> None:
     assert rows(read({"v": 1}, "a", Json(name="{topic}{level[5]}", topic_label=""))) == [("a", NOW, 1.0)]
     with pytest.raises(ValueError, match="name: found"):
         Json(name="{key.__class__}")
+
+
+def test_an_empty_payload_has_no_rows() -> None:
+    assert len(read("").batch) == len(read(" \n").batch) == 0
 
 
 def test_last_of_two_equal_keys_counts() -> None:

@@ -35,8 +35,11 @@ def load(payload: bytes, exact: bool = False) -> Any:
 def load_any(payload: bytes, exact: bool = False) -> tuple[list[tuple[str, Any]], list[tuple[str, str]]]:
     """(where, value) of each document in a payload, and (where, what is wrong) of each line that is none.
 
-    A payload is one JSON text (where is ""), or one object or list a line (NDJSON). Raises ValueError if it is neither.
+    A payload is one JSON text (where is ""), or one object or list a line (NDJSON), or nothing at all, which over MQTT
+    deletes a retained message. Raises ValueError if it is none of these.
     """
+    if not payload.strip():
+        return [], []
     try:
         return [("", load(payload, exact))], []
     except ValueError as error:

@@ -251,7 +251,7 @@ def _documents(payload: bytes, topic: str, exact: bool) -> tuple[list[tuple[str,
     except ValueError as error:
         problem = f"found {payload[:24]!r}, expected JSON ({str(error)[:60]})"
         raise DecodeError(f"{topic or 'payload'}: {problem}; send a number, or an object of numbers") from error
-    if type(documents[0][1]) is str:
+    if documents and type(documents[0][1]) is str:
         problem = f"found the text {documents[0][1][:24]!r}, expected a number or an object"
         raise DecodeError(f"{topic or 'payload'}: {problem}; send numbers without quotes")
     return documents, bad

@@ -1,0 +1,87 @@
+"""How fast the codecs read: samples a second and CPU seconds a million, on one core.
+
+    python bench/decode.py [--hosts 1000] [--steps 60]
+
+Each case is decoded three times after a first pass that learns its keys; the best pass counts. As a scale, the plain
+twin of the line protocol reader (tests/naive.py) reads a part of the same bytes in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests import naive
+
+from almenara.codecs.influx import Influx
+from almenara.codecs.json import Json
+from almenara.codecs.prometheus import Prometheus
+from almenara.model.batch import Batch
+from almenara.plugin.contracts import Codec, Context
+from almenara.testing import workload
+
+CONTEXT = Context(topic="plant/pump/7", received_ns=1_700_000_000_000_000_000)
+
+
+def measure(name: str, make: Callable[[], Codec], payloads: Sequence[bytes], passes: int = 3) -> float:
+    """Print and return samples a CPU second."""
+    codec, best, learned = make(), float("inf"), 0.0
+    for attempt in range(passes + 1):
+        began = time.process_time()
+        samples = sum(len(codec.decode(payload, CONTEXT).batch) for payload in payloads)
+        took = time.process_time() - began
+        if attempt:
+            best = min(best, took)
+        else:
+            learned = took
+    size = sum(map(len, payloads))
+    print(
+        f"{name:<44} {samples / best / 1e6:8.2f} M samples/s {best / samples * 1e6:8.3f} CPU s/M "
+        f"{size / best / 1e6:7.0f} MB/s   first pass {learned / samples * 1e6:.3f} s/M"
+    )
+    return samples / best
+
+
+def main() -> None:
+    cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    cli.add_argument("--hosts", type=int, default=1000)
+    cli.add_argument("--steps", type=int, default=60)
+    args = cli.parse_args()
+    Influx().decode(b"warm up=1", CONTEXT)
+
+    bodies = list(workload.payloads(args.hosts, args.steps))
+    fast = measure("influx, 5,000-line bodies", Influx, bodies)
+    measure("influx, 50-line bodies", Influx, list(workload.payloads(args.hosts, max(args.steps // 6, 1), 50)))
+    shuffled = b"".join(bodies).splitlines(keepends=True)
+    random.Random(1).shuffle(shuffled)
+    measure("influx, lines shuffled", Influx, [b"".join(shuffled[n : n + 5000]) for n in range(0, len(shuffled), 5000)])
+    chance = random.Random(2)
+    wide = [f"m,host=h{n % 1000} value={chance.random()!r} 1700000000000000000\n".encode() for n in range(200_000)]
+    measure(
+        "influx, one 17-digit value a line", Influx, [b"".join(wide[n : n + 5000]) for n in range(0, 200_000, 5000)]
+    )
+
+    began = time.process_time()
+    part = b"".join(bodies)[:300_000].rpartition(b"\n")[0]
+    rows, _ = naive.influx(part, 1, 0)
+    print(f"{'the plain twin':<44} ratio {fast / (len(rows) / (time.process_time() - began)):8.0f}")
+
+    messages = [
+        json.dumps({"id": n % 100, "temperature": 20 + n / 7, "time": 1_700_000_000 + n}).encode()
+        for n in range(50_000)
+    ]
+    measure("json, one sample a message", Json, messages)
+    batch = Batch.of([(b"load\xffhost\xfe%d" % (n % 100), 1_700_000_000_000_000_000 + n, n / 3) for n in range(1000)])
+    measure("json, 1,000 rows as encode writes them", Json, [Json().encode(batch)] * 50)
+    measure("prometheus, 1,000 rows", Prometheus, [Prometheus().encode(batch)] * 50)
+
+
+if __name__ == "__main__":
+    main()
