@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, quote, urlsplit
 
 import httpx
 import pytest
+from tests.web.conftest import NOW, S, Served
 from tests.web.page_fixture import EVIL, Server
 
 from almenara.testing.browser import Browser
@@ -76,7 +77,7 @@ def test_overview_draws_the_host_with_learned_bands(server: Server, page: Browse
 
 def test_a_series_is_found_by_name_and_label(server: Server, page: Browser) -> None:
     page.open(f"{server.url}/series")
-    page.type(".search", "mumbai temp")
+    page.type_text(".search", "mumbai temp")
     page.wait_until(lambda: page.text(".finder-note") == "1 series", "one series left")
     page.click(".result-main")
     seen = chart(page)
@@ -210,3 +211,27 @@ def test_nothing_is_wider_than_the_window(server: Server, page: Browser, width: 
             ".filter((e) => e.getBoundingClientRect().height < 40).map((e) => e.className + ': ' + e.textContent)"
         )
         assert small == [], "what is touched is at least 40 px high"
+
+
+def test_the_hubs_own_server_serves_the_pages(serving: Callable[..., Served], window: Browser) -> None:
+    one = serving()
+    room = EVIL.replace(" ", r"\ ").replace("=", r"\=")  # as line protocol writes it
+    times = range(NOW - 600 * S, NOW, 10 * S)
+    rows = "".join(f"temp,room={room} celsius={11 + i % 3} {t}\n" for i, t in enumerate(times))
+    assert one.write(rows).status_code == 204
+    assert one.write(f"temp,room=hall celsius=40 {NOW - S}\n").status_code == 204
+    window.resize(1280, 800)
+    window.console()
+    window.open(f"{one.url}/series?q=onerror&range=1h")
+    window.click(".result-main")
+    assert chart(window)["rows"] == 60
+    window.wait_until(lambda: "expected (5 to 15 °C)" in window.text(".readout"), "the band in words")
+    hall = quote('temp_celsius{room="hall"}')
+    window.open(f"{one.url}/series?range=1h&name={hall}")
+    window.wait_until(lambda: "critical" in window.text(".readout"), "the anomaly in words")
+    for path in ("/", "/alarms", "/sources"):
+        window.open(f"{one.url}{path}")
+        window.wait_until(lambda: window.text("#live") == "Live", f"{path} to be live")
+    assert window.console() == []
+    window.open("about:blank")
+    window.requests()

@@ -7,6 +7,7 @@ plain JSON over HTTP, so no client library is needed.
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import re
 import shutil
@@ -40,7 +41,8 @@ def available() -> bool:
 class Browser:
     """One headless window. Use it as a context manager: `with Browser(1280, 800) as page: page.open(url)`.
 
-    width, height: the page's size in CSS pixels; below 500 wide it is a phone with touch. dark: what the system prefers.
+    width, height: the page's size in CSS pixels; below 500 wide it is a phone with touch.
+    dark: what the system prefers.
     """
 
     def __init__(self, width: int = 1280, height: int = 800, *, dark: bool = False) -> None:
@@ -92,7 +94,7 @@ class Browser:
         return self._call("POST", "/goog/cdp/execute", {"cmd": command, "params": parameters})
 
     def resize(self, width: int, height: int, *, dark: bool = False) -> None:
-        """Give the page this size in CSS pixels and this colour preference; motion is reduced so that pictures are still."""
+        """Give the page this size in CSS pixels and this colour preference. Motion is reduced: pictures are still."""
         phone = width < 500
         self.cdp("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=phone)
         self.cdp("Emulation.setTouchEmulationEnabled", enabled=phone)
@@ -136,7 +138,7 @@ class Browser:
 
         self.wait_until(clicked, f"{css} to take a click")
 
-    def type(self, css: str, text: str) -> None:
+    def type_text(self, css: str, text: str) -> None:
         """Type into the first element that matches."""
         self._call("POST", f"/element/{self.find(css)}/value", {"text": text})
 
@@ -208,10 +210,8 @@ class Browser:
     def close(self) -> None:
         """End the browser and remove its profile."""
         if hasattr(self, "_session"):
-            try:
+            with contextlib.suppress(httpx.HTTPError):  # it may be gone already, which is what we want
                 self._http.delete(f"/session/{self._session}")
-            except httpx.HTTPError:
-                pass  # it is already gone, which is what we want
         self._http.close()
         self._driver.terminate()
         self._driver.wait(10)

@@ -44,6 +44,7 @@ export class Chart {
       band: plot.patches({ xs: { field: "xs" }, ys: { field: "ys" }, source: band, line_color: null }),
       yhat: plot.line({ x: { field: "x" }, y: { field: "yhat" }, source: line, line_width: 1, line_dash: [5, 4] }),
       line: plot.line({ x: { field: "x" }, y: { field: "y" }, source: line, line_width: this.compact ? 1.5 : 1.8, line_join: "round" }),
+      dots: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: line, marker: "circle", size: 4, line_color: null }),
       marks: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: marks, marker: { field: "marker" }, size: { field: "size" },
         fill_color: { field: "fill" }, line_width: 1.2 }),
       point: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: point, marker: "circle", size: 9, line_width: 2 }),
@@ -63,6 +64,7 @@ export class Chart {
     this.paint();
     this.draw();
     this.view = await Bokeh.Plotting.show(plot, this.host);
+    this.view.canvas_view.el.style.setProperty("--outline-style", "none");  // the host shows where the focus is
     /** @type {any} */ (this.host).chart = this;  // so that tests and the console find what is drawn
     if (this.gone) this.destroy();
   }
@@ -84,10 +86,10 @@ export class Chart {
     this.glyphs.band.glyph.setv({ fill_color: color("--band"), fill_alpha: 1 });
     this.glyphs.yhat.glyph.setv({ line_color: color("--expected") });
     this.glyphs.line.glyph.setv({ line_color: data });
+    this.glyphs.dots.glyph.setv({ fill_color: data });
     this.glyphs.marks.glyph.setv({ line_color: surface });
     this.glyphs.point.glyph.setv({ line_color: data, fill_color: surface });
     this.cross.setv({ line_color: muted });
-    this.plot.setv({ background_fill_color: null, border_fill_color: surface });
     for (const axis of this.plot.axes) axis.setv({ major_label_text_color: muted });
     for (const grid of this.plot.grids) grid.setv({ grid_line_color: color("--grid") });
     this.drawMarks();
@@ -104,6 +106,7 @@ export class Chart {
     const { times, values, yhat } = this.columns;
     this.sources.line.data = { x: times, y: values, yhat };
     this.sources.band.data = bandPolygons(this.columns);
+    this.glyphs.dots.visible = times.length < this.host.clientWidth / 12;  // few samples: each is seen, also a single one
     this.setWindow(...this.window);
     this.drawMarks();
   }
@@ -159,9 +162,20 @@ export class Chart {
     return inside ? i : -1;
   }
 
-  /** Saves what is drawn as a PNG file. */
+  /** Saves what is drawn as a PNG file, with the series above it. */
   async savePng(name) {
-    const blob = await this.view.export("png", true).to_blob();
+    const drawn = this.view.export("png", true).canvas;
+    const scale = drawn.width / this.host.clientWidth;
+    const head = Math.round(34 * scale);
+    const canvas = Object.assign(document.createElement("canvas"), { width: drawn.width, height: drawn.height + head });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = color("--surface");
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.fillStyle = color("--ink");
+    pen.font = `600 ${Math.round(14 * scale)}px ${getComputedStyle(document.body).fontFamily}`;
+    pen.fillText(name, 10 * scale, 22 * scale, canvas.width - 20 * scale);
+    pen.drawImage(drawn, 0, head);
+    const blob = await new Promise((resolve) => canvas.toBlob(resolve, "image/png"));
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
     link.download = `${name.replace(/[^\w.-]+/g, "_").slice(0, 80)}.png`;

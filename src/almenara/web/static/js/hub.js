@@ -113,10 +113,13 @@ function connect() {
 /** Seconds until the next try, while the hub is not reachable. */
 export const secondsToRetry = () => Math.max(0, Math.ceil((state.retryAt - Date.now()) / 1000));
 
-/** Starts: first answers, then a quiet refresh every 15 s that also catches what the stream might have lost. */
+/**
+ * Starts, and then refreshes quietly every 15 s, which also catches what the stream might have lost. Gives a promise that is kept
+ * with the first answer, because only then the hub's clock is known, or after a moment without one.
+ */
 export function start() {
-  refresh();
   setInterval(() => document.hidden || refresh(), 15_000);
   addEventListener("pagehide", () => stream?.close());
   addEventListener("pageshow", (event) => event.persisted && connect());
+  return Promise.race([refresh(), new Promise((resolve) => setTimeout(resolve, 2000))]);
 }

@@ -50,5 +50,4 @@ route("/series", "Series · Almenara", seriesPage);
 route("/alarms", "Alarms · Almenara", alarmsPage);
 route("/sources", "Sources · Almenara", sourcesPage);
 header();
-startRouter();
-hub.start();
+hub.start().then(startRouter);

@@ -125,7 +125,8 @@ export function seriesPage(main, url) {
     const firsts = await Promise.all([...cards.values()].map((one) => one.load(from, end)));
     if (gone || from !== 0) return;
     first = firsts.filter((one) => one !== null).reduce((a, b) => Math.min(a, b), end - 60_000);
-    for (const one of cards.values()) one.setWindow(...window());
+    const whole = window();
+    for (const one of cards.values()) one.setWindow(...whole);
     showWhen();
   }
 
@@ -164,7 +165,8 @@ export function seriesPage(main, url) {
   if (state.names.length && !wide.matches) shelf.open = false;
   const timer = setInterval(() => {
     if (document.hidden || state.fixed || !hub.isConnected()) return;
-    cards.forEach((one) => one.tick(...window()));
+    const [start, end] = window();  // one for all: they stay linked
+    cards.forEach((one) => one.tick(start, end));
   }, 1000);
   const stop = hub.on("connection", (up) => up && cards.size && [...cards.values()].some((one) => !one.view) && load());
 

@@ -128,7 +128,9 @@ export class ChartCard {
     const i = this.chart.pointAt(time);
     const now = i < 0;
     const row = rowAt(this.columns, this.anomalies, now ? this.columns.times.length - 1 : i);
-    put(this.readout, explain(row, this.view, { now, clock: hub.now() }));
+    const clock = hub.now();
+    const live = clock - this.window[1] < 0.02 * (this.window[1] - this.window[0]);
+    put(this.readout, explain(row, this.view, { now: now && live, clock }));
     if (now) this.host.setAttribute("aria-label", `${this.text}: ${this.readout.textContent}`);
   }
 

@@ -44,9 +44,12 @@ function standing(row) {
     : "Inside its learned band.";
 }
 
-/** The readout above a chart: the newest row, or the one under the pointer. */
+/**
+ * The readout above a chart: the newest row, or the one under the pointer.
+ * @param {{now: boolean, clock: number}} how  now: it is the newest of a window that follows the clock; clock: the hub's time, ms
+ */
 export function explain(row, view, { now, clock }) {
-  if (!row) return h("p", { class: "quiet" }, "No samples in this window.");
+  if (!row) return null;
   const { unit } = view;
   const old = clock - row.time;
   const late = now && old > 90_000;

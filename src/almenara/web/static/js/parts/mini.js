@@ -15,10 +15,11 @@ export class MiniChart {
     this.text = seriesText(labels);
     this.span = span;
     this.value = h("span", { class: "mini-value" }, "\u00a0");
+    const name = title.charAt(0).toUpperCase() + title.slice(1);
     const host = h("div", { class: "mini-chart" });
     const detail = labelPairs(labels).filter(([k]) => k !== "source").map(([, v]) => v).join(" · ");
     this.element = h("a", { class: "mini", href: seriesLink(this.text, { range: "6h" }), title: this.text },
-      h("div", { class: "mini-head" }, h("span", { class: "mini-title" }, title, " ", h("small", null, detail)), this.value), host);
+      h("div", { class: "mini-head" }, h("span", { class: "mini-title" }, name, " ", h("small", null, detail)), this.value), host);
     this.chart = new Chart(host, { compact: true });
     this.anomalies = [];
     this.loaded = this.load();
