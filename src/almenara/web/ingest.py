@@ -8,6 +8,8 @@ Retry-After: nothing kept, send it again.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -42,7 +44,8 @@ _TOLD = 10  # rejected rows named in one answer
 
 _NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": [INFLUX_VERSION]}
 _EMPTY_BODY = {"type": "http.response.body", "body": b""}
-_NO_PARAMETERS: Mapping[str, str] = {}
+_NO_PARAMETERS: Mapping[str, str] = MappingProxyType({})
+_SHORT_QUERY = 256
 
 
 class Ingest:
@@ -118,10 +121,16 @@ def codec_of(content_type: str) -> str:
 def parameters_of(scope: Scope) -> Mapping[str, str]:
     """The query parameters, the first of each name; those that carry a secret are left out."""
     query = scope["query_string"]
-    if not query:
-        return _NO_PARAMETERS
+    return (_remembered if len(query) <= _SHORT_QUERY else _parsed)(query) if query else _NO_PARAMETERS
+
+
+def _parsed(query: bytes) -> Mapping[str, str]:
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
-    return {name: value for name, value in reversed(pairs) if name not in SECRET_PARAMETERS}
+    return MappingProxyType({name: value for name, value in reversed(pairs) if name not in SECRET_PARAMETERS})
+
+
+#: A client sends the same parameters with every write.
+_remembered = lru_cache(maxsize=256)(_parsed)
 
 
 def rejection(rows: int, rejected: Sequence[Rejected]) -> HttpError:
