@@ -344,7 +344,7 @@ class _Season:
         self.widen = self.ref_widen = self.power = 1.0
         self.cross, self.ref_size, self.flat_max, self.swing, self.centre = 0.5, 0.0, 0.0, 0.0, 0.0
         self.ref_rows = self.ref_bins = self.streak = self.flat_rows = self.beyond = 0
-        self.run = self.run_rows = 0
+        self.run = self.run_rows = self.widened = 0
         self.run_mean = self.run_dev = 0.0
         self.known = False
         self._open(0)
@@ -453,7 +453,7 @@ class _Season:
         outside = y < lower or y > upper
         score = min(max(score, 1.0), 10.0) if outside else min(score, 1 - 2.0**-53)
         if outside:
-            cause = (0 if by_ref else 4 if judged else 2) + (y < lower)
+            cause = (0 if ref_score >= 1 else 4 if judged else 2) + (y < lower)
         stuck = 0.0
         if y == self.last and self.flat_rows >= 8 and self.moves >= 0.2 and time - self.first >= 172_800 * 10**9:
             stuck = (time - self.flat) / 1e9 / (3 * self.flat_max + 8 * self.cadence)
@@ -477,14 +477,13 @@ class _Season:
                 if not outside or self.streak <= 3:
                     self.decimals = _decimals(y, self.decimals)
                     self._sizes(local, recent, size, ref_size, away, ref_away)
-                if not outside or (self.streak == 1 and ref_score < 1):
+                if not outside or self.streak == 1:
                     z = abs(away) / size
                     self.up.learn(z if away >= 0 else 0.0, 0.02, 0.02, True)
                     self.down.learn(z if away < 0 else 0.0, 0.02, 0.02, True)
-                if judged and not outside:
-                    if ref_away >= 0:
+                    if judged and ref_away >= 0:
                         self.most_up = max(self.most_up, ref_away / ref_size)
-                    else:
+                    elif judged:
                         self.most_down = max(self.most_down, -ref_away / ref_size)
         return score, yhat, lower, upper, cause
 
@@ -559,10 +558,12 @@ class _Season:
             return True
         if self.streak == 0:
             self.run, self.run_rows, self.run_mean, self.run_dev = time, 0, ref_away, 0.0
-            if by_ref:
-                self.ref_widen = min(self.ref_widen * 1.08, 2.5)
-            else:
-                self.widen = min(self.widen * 1.08, 2.5)
+            if (time - self.widened) / 1e9 >= (86_400 if by_ref else min(3600, 60 * self.cadence)):
+                self.widened = time
+                if by_ref:
+                    self.ref_widen = min(self.ref_widen * 1.08, 2.5)
+                else:
+                    self.widen = min(self.widen * 1.08, 8.0)
         self.streak, self.run_rows = min(self.streak + 1, 32), self.run_rows + 1
         rate = 1 / min(self.run_rows, 256)
         self.run_mean += rate * (ref_away - self.run_mean)
@@ -583,7 +584,9 @@ class _Season:
 
     def _gather(self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool) -> None:
         if self.known:
-            self.sum += _clip(ref_away, (2.0 if outside else 6.0) * max(ref_size, size))
+            weeks = self.week_seen[((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2] // 2
+            most = (1e30, 16.0, 4.0, 2.0)[min(weeks, 3)]
+            self.sum += _clip(ref_away, (most if outside else max(6.0, most)) * max(ref_size, size))
         else:
             self.sum += recent + _clip(ref_away - recent, 6 * size)
         self.bin_rows, self.bin_out = self.bin_rows + 1, self.bin_out + outside

@@ -1,0 +1,211 @@
+"""The compiled heart of the detector `seasonal`: judge one row, then learn it, in constant memory a series.
+
+What is expected is a slow level plus a profile of the day (half hours) plus a profile of the week (hours), read
+between bin centres, so that bands have no steps. Two views judge a row:
+
+- the *recent* view expects the profile plus what is left of the latest deviations (their learned autocorrelation);
+- the *reference* view expects the profile alone, so that a slow fault is not followed. It also bounds how far the
+  recent view may lean.
+
+The band is where neither view sees an anomaly. Sizes of deviations are mean absolute values, Huber-clipped, times a
+profile of the day. Each view and side has a tail of its own (`analysis/tails.py`). A slow twin in plain Python is in
+tests/naive.py; both give the same bits.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
+from almenara.analysis.seasonal_learn import commit, count_rejected, gather, learn_rhythm, learn_sizes, learn_tails
+from almenara.analysis.seasonal_slot import (
+    ABOVE,
+    ABOVE_RECENT,
+    BELOW_ONE,
+    DECIMALS_MAX,
+    DEPTH,
+    DOWN,
+    FLAT_AGE_NS,
+    FLAT_EXTRA,
+    FLAT_ROWS_MIN,
+    FLAT_TIMES,
+    GAIN,
+    HALF_S,
+    HOLD,
+    HOUR_S,
+    HUGE,
+    LEAN,
+    LIVELY,
+    POWERS,
+    READY,
+    REF_DEPTH,
+    REF_DOWN,
+    REF_UP,
+    ROSE,
+    SCORE_MAX,
+    STUCK,
+    UNSURE,
+    UP,
+    at_hour,
+    clip,
+    decimals_of,
+    warm,
+)
+from almenara.analysis.tails import kernel, tail_limit, tail_score
+from almenara.model.time import NS
+
+
+@kernel
+def _season(s, local):  # type: ignore[no-untyped-def]
+    """(season relative to the level, is this hour known, how unsure) at a local second."""
+    second, week_second = local % DAY_S, (local + EPOCH_SHIFT_S) % WEEK_S
+    b, h = second // HALF_S, week_second // HOUR_S
+    day, week, seen = s.day, s.week, s.week_seen
+    if s.day_seen[b] == 0:
+        return 0.0, False, 0.0
+    if s.cadence >= 0.5 * HALF_S:  # rows fall on the same few places of each bin: nothing to read between
+        known = 1.0 + 0.5 * seen[h]
+        return np.float64(day[b]) + np.float64(week[h]), True, UNSURE * s.swing / (known * known)
+    x = second / HALF_S - 0.5
+    b0 = math.floor(x)
+    part = x - b0
+    b0, b1 = (b0 + 48) % 48, (b0 + 1) % 48
+    w0 = (1.0 - part) if s.day_seen[b0] else 0.0
+    w1 = part if s.day_seen[b1] else 0.0
+    season = (w0 * day[b0] + w1 * day[b1]) / (w0 + w1)
+    x = week_second / HOUR_S - 0.5
+    h0 = math.floor(x)
+    part = x - h0
+    h0, h1 = (h0 + 168) % 168, (h0 + 1) % 168
+    season += (1.0 - part) * week[h0] + part * week[h1]
+    k0, k1 = 1.0 + 0.5 * seen[h0], 1.0 + 0.5 * seen[h1]
+    return season, True, UNSURE * s.swing * ((1.0 - part) / (k0 * k0) + part / (k1 * k1))
+
+
+@kernel
+def _least(s, expected):  # type: ignore[no-untyped-def]
+    """The least size of a deviation: half of the value's last decimal, at most 2 % of the level; for a series that
+    hardly ever moves 0.1 % of it."""
+    a = abs(expected)
+    half = 0.5 / POWERS[s.decimals] if s.decimals < DECIMALS_MAX else 0.0
+    least = half if a < half else min(half, 0.02 * a)
+    quiet = 1.0 - min(1.0, 10.0 * s.moves)
+    return max(max(least, quiet * 1e-3 * a), max(1e-9 * a, 1e-200))
+
+
+@kernel
+def _expect(s, time, local):  # type: ignore[no-untyped-def]
+    """(hour known, judged by reference, base, recent deviation, yhat, size, ref_size, lower, upper) at this time."""
+    season, known, unsure = _season(s, local)
+    base, recent = s.level + season, s.recent
+    if known != (s.known == 1):
+        recent += s.base - base
+    gap = (time - s.time) / NS / (4.0 * s.cadence)
+    wide = 1.0
+    if gap > 1.0:
+        wide = math.sqrt(min(gap, 64.0))
+        if known:
+            recent /= gap
+    least = _least(s, base)
+    size = max(s.size * at_hour(s.ratio, local) * wide, least)
+    judged = known and s.ref_rows >= READY
+    lean, ref_size, ref_low, ref_high = recent, 0.0, 0.0, 0.0
+    if known:
+        ref_size = s.ref_size * at_hour(s.ref_ratio, local) * (1.0 + 8.0 / (1.0 + s.ref_bins)) + unsure
+        ref_size = max(ref_size, least)
+    if judged:
+        ref_low = tail_limit(s.tails, REF_DOWN) * ref_size * s.ref_widen
+        ref_high = tail_limit(s.tails, REF_UP) * ref_size * s.ref_widen
+        lean = min(max(s.cross / s.power, 0.0), 1.0) * recent
+        lean = min(max(lean, -LEAN * ref_low), LEAN * ref_high)
+    yhat = base + lean
+    lower = yhat - tail_limit(s.tails, DOWN) * size * s.widen
+    upper = yhat + tail_limit(s.tails, UP) * size * s.widen
+    if judged:
+        lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
+    return known, judged, base, recent, yhat, size, ref_size, lower, upper
+
+
+@kernel
+def _stuck(s, time, y):  # type: ignore[no-untyped-def]
+    """How long this value has not moved, in times of what is plausible; 0 where that says nothing."""
+    if y != s.last or s.flat_rows < FLAT_ROWS_MIN or s.moves < LIVELY or time - s.first < FLAT_AGE_NS:
+        return 0.0
+    return (time - s.flat) / NS / (FLAT_TIMES * s.flat_max + FLAT_EXTRA * s.cadence)
+
+
+@kernel
+def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
+    """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it."""
+    fresh = time > s.time
+    half = local // HALF_S
+    if fresh and half != s.half:
+        commit(s, half, o)
+    known, judged, base, recent, yhat, size, ref_size, lower, upper = _expect(s, time, local)
+    away, ref_away = y - yhat, y - base
+    score = tail_score(s.tails, UP if away >= 0.0 else DOWN, abs(away) / (size * s.widen), o[DEPTH])
+    ref_score = 0.0
+    if judged:
+        side = REF_UP if ref_away >= 0.0 else REF_DOWN
+        ref_score = tail_score(s.tails, side, abs(ref_away) / (ref_size * s.ref_widen), o[REF_DEPTH])
+    by_ref = ref_score >= score
+    score = max(score, ref_score)
+    outside = y < lower or y > upper
+    score = min(max(score, 1.0), SCORE_MAX) if outside else min(score, BELOW_ONE)
+    cause[k] = -1
+    if outside:
+        cause[k] = (ABOVE if ref_score >= 1.0 else ROSE if judged else ABOVE_RECENT) + (y < lower)
+    stuck = _stuck(s, time, y)
+    if stuck > 1.0:
+        score = min(max(score, stuck), SCORE_MAX)
+        if not outside:  # the band must not hold a value that is an anomaly: it ends just before it
+            outside = True
+            cause[k] = STUCK
+            if y >= yhat:
+                upper = np.nextafter(y, -np.inf)
+                yhat = min(yhat, upper)
+                lower = min(lower, yhat)
+            else:
+                lower = np.nextafter(y, np.inf)
+    verdict[0, k], verdict[1, k], verdict[2, k], verdict[3, k] = score, yhat, lower, upper
+    if fresh:
+        learn_rhythm(s, time, y, stuck)
+        s.recent, s.base, s.known = recent, base, known
+        if count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):
+            gather(s, known, recent, size, ref_size, away, ref_away, outside)
+            if ref_score < 1.0:  # what the reference view rejects must not be followed
+                s.recent = recent + GAIN * clip(ref_away - recent, 6.0 * size)
+            if not outside or s.streak <= HOLD:
+                s.decimals = decimals_of(y, s.decimals)
+                learn_sizes(s, local, known, recent, size, ref_size, away, ref_away)
+            if not outside or s.streak == 1:
+                learn_tails(s, judged, size, ref_size, away, ref_away, o)
+
+
+@kernel
+def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
+    """All rows in their order. Not learning: each row is judged, on the spare slot, as if it were the next."""
+    begin, end, offset = 1, 0, 0
+    for k in range(len(ids)):
+        y = values[k]
+        for c in range(4):
+            verdict[c, k] = np.nan
+        cause[k] = -1
+        if math.isnan(y):
+            continue
+        second = times[k] // NS
+        if second < begin or second >= end:
+            at = np.searchsorted(from_s, second, side="right")
+            begin, offset = from_s[at - 1], offset_s[at - 1]
+            end = from_s[at] if at < len(from_s) else 1 << 62
+        i = ids[k]
+        if not learn:
+            spare[0] = slots[i]
+        s = slots[i] if learn else spare[0]
+        y = min(max(y, -HUGE), HUGE)
+        if s.rows < READY:
+            warm(s, times[k], y, second + offset, o)
+        else:
+            _row(s, times[k], y, second + offset, o, verdict, cause, k)

@@ -1,0 +1,219 @@
+"""How the detector `seasonal` learns one row that was judged: less from rejected rows, nothing from a lasting fault."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from almenara.analysis.seasonal_slot import (
+    ACCEPT_S,
+    CLIP,
+    DEPTH,
+    DOWN,
+    FLAT_AGE_NS,
+    FLAT_EXTRA,
+    FLAT_TIMES,
+    HALF_S,
+    HOLD,
+    LIVELY,
+    P_LIMIT,
+    READY,
+    REF_DEPTH,
+    REF_DOWN,
+    REF_RATE,
+    REF_REPEAT,
+    REF_STEP,
+    REF_UP,
+    REF_WIDEN_MAX,
+    REF_WIDEN_REST_S,
+    STREAK_MAX,
+    SURPRISE,
+    UP,
+    WIDEN_MAX,
+    WIDEN_REST_ROWS,
+    WIDEN_REST_S,
+    WIDEN_STEP,
+    at_hour,
+    clip,
+)
+from almenara.analysis.tails import kernel, tail_learn
+from almenara.model.time import NS
+
+
+@kernel
+def _week_bin(half):  # type: ignore[no-untyped-def]
+    """The bin of the week of a half hour since 1970."""
+    return ((half // 48 + 3) % 7) * 24 + (half % 48) // 2
+
+
+@kernel
+def commit(s, half, o):  # type: ignore[no-untyped-def]
+    """Close the open bin: move profiles, slow level and sizes by what its rows said; open the bin `half`."""
+    b, h = s.half % 48, _week_bin(s.half)
+    s.half = half
+    rows = s.sum_rows
+    if rows > 0.0:
+        seen, hour = s.day_seen[b], b // 2
+        mean = s.sum / rows
+        rate = max(1.0 / (seen + 2.0), 0.05)
+        s.ratio[hour] = min(max(s.ratio[hour] + rate * (s.sum_size / rows - s.ratio[hour]), 0.2), 6.0)
+        if seen == 0:
+            s.day[b] = mean
+        else:
+            s.ref_ratio[hour] = min(max(s.ref_ratio[hour] + rate * (s.sum_ref / rows - s.ref_ratio[hour]), 0.2), 6.0)
+            _adjust(s, b, h, mean)
+        day = np.float64(s.day[b])
+        rate = 1.0 / min(seen * 48.0 + 4.0, 48.0)
+        s.swing += rate * (abs(day - s.centre) - s.swing)
+        s.centre += rate * (day - s.centre)
+        s.day_seen[b] = min(seen + 1, 250)
+        s.week_seen[h] = min(s.week_seen[h] + 1, 250)
+    if s.most_up > 0.0 or s.most_down > 0.0:
+        _ref_tails(s, o)
+    s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
+
+
+@kernel
+def _ref_tails(s, o):  # type: ignore[no-untyped-def]
+    """Learn the reference view's tails from the extremes of a bin: rows in a row repeat each other, and so do bins."""
+    up = s.most_up > s.tails[REF_UP]
+    down = s.most_down > s.tails[REF_DOWN]
+    weight = REF_REPEAT if s.beyond == 1 and up else 1.0
+    tail_learn(s.tails, REF_UP, s.most_up, REF_STEP * weight, REF_RATE * weight, 0.0, o[REF_DEPTH])
+    weight = REF_REPEAT if s.beyond == 2 and down else 1.0
+    tail_learn(s.tails, REF_DOWN, s.most_down, REF_STEP * weight, REF_RATE * weight, 0.0, o[REF_DEPTH])
+    s.beyond = 1 if up else 2 if down else 0
+
+
+@kernel
+def _adjust(s, b, h, mean):  # type: ignore[no-untyped-def]
+    """Share the mean deviation of a bin seen before among level, day and week."""
+    s.ref_bins = min(s.ref_bins + 1, 1 << 30)
+    if s.ref_bins > 48 and 2.0 * s.sum_out < s.sum_rows:
+        move = mean / 96.0
+        s.level += move
+        mean -= move
+    move = mean * max(1.0 / (s.day_seen[b] + 1.0), 0.05)
+    s.day[b] = s.day[b] + move
+    # Weekdays seen before keep what they learned: the day's profile speaks for those not seen.
+    kept = 0.5 * move if s.cadence < HALF_S else move
+    for k in range(h % 24, 168, 24):
+        if s.week_seen[k] > 0:
+            s.week[k] = s.week[k] - kept
+    rest = mean - move + (kept if s.week_seen[h] > 0 else 0.0)
+    # A first difference counts fully when it stands out, and hardly when it is of the usual size (James-Stein).
+    square = rest * rest
+    share = square / (square + s.ref_size * s.ref_size) if square > 0.0 else 0.0
+    s.week[h] = s.week[h] + max(1.0 / (0.5 * s.week_seen[h] + 1.0), 0.12) * share * rest
+
+
+@kernel
+def learn_rhythm(s, time, y, stuck):  # type: ignore[no-untyped-def]
+    """Learn the cadence, how often values move, and how long they stay."""
+    n = s.rows
+    s.rows = min(n + 1, 1 << 30)
+    since = min(max((time - s.time) / NS, 0.25 * s.cadence), 4.0 * s.cadence)
+    if y == s.last:
+        s.flat_rows = min(s.flat_rows + 1, 1 << 30)
+        if stuck <= 1.0:
+            s.moves -= s.moves / min(n, 512)
+    else:
+        flat = (s.time - s.flat) / NS
+        if time - s.first >= FLAT_AGE_NS and s.moves >= LIVELY:
+            flat = min(flat, FLAT_TIMES * s.flat_max + FLAT_EXTRA * s.cadence)
+        s.flat_max = max(s.flat_max * (1.0 - 2e-5), flat)
+        s.flat, s.flat_rows = time, 0
+        s.moves += (1.0 - s.moves) / min(n, 512)
+    s.cadence = max(s.cadence + (since - s.cadence) / min(n, 32), 1e-6)
+    s.last, s.time = y, time
+
+
+@kernel
+def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type: ignore[no-untyped-def]
+    """Count rejected rows; accept what has lasted. False: this row was accepted with all before it and is done."""
+    forget = 1.0 - 0.1 * o[P_LIMIT]
+    s.widen, s.ref_widen = max(s.widen * forget, 1.0), max(s.ref_widen * forget, 1.0)
+    if not outside:
+        s.streak = max(s.streak - 1, 0)
+        return True
+    if s.streak == 0:
+        s.run, s.run_rows, s.run_mean, s.run_dev = time, 0, ref_away, 0.0
+        rest = REF_WIDEN_REST_S if by_ref else min(WIDEN_REST_S, WIDEN_REST_ROWS * s.cadence)
+        if (time - s.widened) / NS >= rest:
+            s.widened = time
+            if by_ref:
+                s.ref_widen = min(s.ref_widen * WIDEN_STEP, REF_WIDEN_MAX)
+            else:
+                s.widen = min(s.widen * WIDEN_STEP, WIDEN_MAX)
+    s.streak = min(s.streak + 1, STREAK_MAX)
+    s.run_rows = min(s.run_rows + 1, 1 << 30)
+    rate = 1.0 / min(s.run_rows, 256)
+    s.run_mean += rate * (ref_away - s.run_mean)
+    s.run_dev += rate * (abs(ref_away - s.run_mean) - s.run_dev)
+    patience = min(o[ACCEPT_S], max(READY * s.cadence, 0.25 * (time - s.first) / NS))
+    if (time - s.run) / NS < patience or s.run_rows < HOLD:
+        return True
+    if stuck > 1.0:
+        s.flat_max = (time - s.flat) / NS
+    if known:
+        s.level += s.run_mean
+        s.base += s.run_mean
+        s.recent = 0.0
+        s.ref_size = max(s.ref_size, s.run_dev)
+    else:
+        s.recent = s.run_mean
+    s.size = max(s.size, s.run_dev)
+    s.streak = 0
+    s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
+    return False
+
+
+@kernel
+def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: ignore[no-untyped-def]
+    """Add a row to the open bin, clipped: hard where it was rejected, so that a fault moves a profile a little only,
+    and the harder the more often this hour of the week was seen, since what is new need not be a fault."""
+    if known:
+        weeks = s.week_seen[_week_bin(s.half)] // 2
+        most = SURPRISE[min(weeks, len(SURPRISE) - 1)]
+        s.sum += clip(ref_away, (most if outside else max(most, 6.0)) * max(ref_size, size))
+    else:
+        s.sum += recent + clip(ref_away - recent, 6.0 * size)
+    s.sum_rows += 1.0
+    s.sum_out += outside
+    s.sum_size += min(abs(away) / s.size, 8.0) if s.size > 0.0 else 1.0
+    s.sum_ref += min(abs(ref_away) / s.ref_size, 2.5) if s.ref_size > 0.0 else 1.0
+
+
+@kernel
+def _pace(s):  # type: ignore[no-untyped-def]
+    """How much one row says to the reference view: dense rows repeat each other."""
+    return min(max(s.cadence / 300.0, 0.1), 1.0)
+
+
+@kernel
+def learn_sizes(s, local, known, recent, size, ref_size, away, ref_away):  # type: ignore[no-untyped-def]
+    """Learn sizes and autocorrelation from a row that is not part of a lasting fault."""
+    s.size += (min(abs(away), CLIP * size) / at_hour(s.ratio, local) - s.size) / min(s.rows, 256)
+    if known:
+        s.ref_rows = min(s.ref_rows + 1, 1 << 30)
+        if s.ref_rows == 1:
+            s.ref_size = max(abs(ref_away), size)
+        most = max(ref_size, size)
+        seen = min(abs(ref_away), CLIP * most) / at_hour(s.ref_ratio, local)
+        s.ref_size += (seen - s.ref_size) / min(s.ref_rows + 10.0, 1024.0 / _pace(s))
+        x, e = clip(ref_away / most, CLIP), clip(recent / most, CLIP)
+        s.cross += (x * e - s.cross) / 256.0
+        s.power = max(s.power + (e * e - s.power) / 256.0, 1e-6)
+
+
+@kernel
+def learn_tails(s, by_reference, size, ref_size, away, ref_away, o):  # type: ignore[no-untyped-def]
+    """Learn how far usual deviations reach on their side."""
+    z = abs(away) / size
+    tail_learn(s.tails, UP, z if away >= 0.0 else 0.0, 0.02, 0.02, 0.02, o[DEPTH])
+    tail_learn(s.tails, DOWN, z if away < 0.0 else 0.0, 0.02, 0.02, 0.02, o[DEPTH])
+    if by_reference:
+        z = abs(ref_away) / ref_size
+        if ref_away >= 0.0:
+            s.most_up = max(s.most_up, z)
+        else:
+            s.most_down = max(s.most_down, z)

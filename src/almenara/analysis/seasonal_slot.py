@@ -1,0 +1,166 @@
+"""What the detector `seasonal` knows of one series, and how it begins: the slot, its constants, the first 30 rows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from almenara.analysis.calendars import DAY_S
+from almenara.analysis.tails import TAIL, kernel, tail_start
+from almenara.model.time import NS
+
+#: Everything known of one series; sizes and deviations in the unit of the value, times in ns. Profiles are float32 and
+#: relative to the level, so nothing is lost for series far from zero.
+SLOT = np.dtype(
+    [
+        ("time", np.int64),  # of the last row learned
+        ("first", np.int64),
+        ("flat", np.int64),  # since when the value has not moved
+        ("run", np.int64),  # since when rows are rejected
+        ("widened", np.int64),  # when a band was last made wider
+        ("half", np.int64),  # the open bin: half hours of local time since 1970
+        ("level", np.float64),
+        ("last", np.float64),  # value
+        ("recent", np.float64),  # average of recent deviations from base
+        ("base", np.float64),  # level plus season at the last row
+        ("size", np.float64),  # mean absolute deviation in the recent view
+        ("ref_size", np.float64),  # and in the reference view
+        ("widen", np.float64),  # of the band, after false alarms
+        ("ref_widen", np.float64),
+        ("cross", np.float64),  # mean of deviation times recent deviation
+        ("power", np.float64),  # mean of recent deviation squared
+        ("cadence", np.float64),  # s between rows
+        ("moves", np.float64),  # share of rows whose value differs from the one before
+        ("flat_max", np.float64),  # s, longest usual time without a move
+        ("swing", np.float64),  # mean absolute deviation of the day profile from its centre
+        ("centre", np.float64),
+        ("run_mean", np.float64),
+        ("run_dev", np.float64),
+        ("sum", np.float64),  # the open bin: deviations from base
+        ("sum_size", np.float64),
+        ("sum_ref", np.float64),
+        ("sum_rows", np.float64),
+        ("sum_out", np.float64),
+        ("most_up", np.float64),  # the open bin: farthest deviation in the reference view, in sizes
+        ("most_down", np.float64),
+        ("tails", np.float64, (4 * TAIL,)),
+        ("rows", np.int32),
+        ("ref_rows", np.int32),
+        ("ref_bins", np.int32),
+        ("streak", np.int32),
+        ("run_rows", np.int32),
+        ("flat_rows", np.int32),
+        ("decimals", np.int32),
+        ("beyond", np.int32),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
+        ("known", np.int32),  # was the hour of the last row known
+        ("reserved", np.int32),  # fills the slot up, so that it has no bytes without a meaning
+        ("day", np.float32, (48,)),
+        ("week", np.float32, (168,)),
+        ("ratio", np.float32, (24,)),  # size by hour of the day
+        ("ref_ratio", np.float32, (24,)),
+        ("day_seen", np.uint8, (48,)),
+        ("week_seen", np.uint8, (168,)),
+    ],
+    align=True,
+)
+UP, DOWN, REF_UP, REF_DOWN = 0, TAIL, 2 * TAIL, 3 * TAIL
+#: options: float64[4]
+DEPTH, REF_DEPTH, ACCEPT_S, P_LIMIT = range(4)
+ABOVE, BELOW, ABOVE_RECENT, BELOW_RECENT, ROSE, FELL, STUCK = range(7)
+
+READY = 30  # rows before the first verdict
+HALF_S, HOUR_S = 1800, 3600
+HUGE = 1e30  # values beyond are judged as this: squares and float32 profiles stay finite
+SCORE_MAX = 10.0
+BELOW_ONE = 1.0 - 2.0**-53
+GAIN = 0.4  # of the average of recent deviations
+LEAN = 0.85  # how far the recent view may lean, in limits of the reference view
+CLIP = 4.0  # Huber clip of deviations, in mean absolute deviations
+STREAK_MAX = 32
+HOLD = 3  # rejected rows in a row from which on nothing is learned
+WIDEN_STEP, WIDEN_MAX, REF_WIDEN_MAX = 1.08, 8.0, 2.5  # after a false alarm, as far as one can know
+WIDEN_REST_S, WIDEN_REST_ROWS, REF_WIDEN_REST_S = HOUR_S, 60, DAY_S  # one fault that comes and goes counts once
+DECIMALS_MAX = 7
+POWERS = 10.0 ** np.arange(DECIMALS_MAX + 1)
+FLAT_ROWS_MIN, FLAT_TIMES, FLAT_EXTRA, FLAT_AGE_NS = 8, 3.0, 8.0, 2 * DAY_S * NS
+REF_STEP, REF_RATE = 0.01, 0.02  # of the reference view's tails, a bin
+REF_REPEAT = 0.1  # how much a bin counts after one that was in the tail too
+LIVELY = 0.2  # share of moves from which on a series can be stuck
+#: How much of a rejected deviation a profile learns, in sizes, by weeks seen.
+SURPRISE = (1e30, 16.0, 4.0, 2.0)
+UNSURE = 0.3  # prior size of a weekday's difference, in swings of the day
+
+
+@kernel
+def clip(x, size):  # type: ignore[no-untyped-def]
+    return min(max(x, -size), size)
+
+
+@kernel
+def decimals_of(y, known):  # type: ignore[no-untyped-def]
+    """How many decimals values have, at least `known`; DECIMALS_MAX = too many to matter."""
+    while known < DECIMALS_MAX:
+        scaled = abs(y) * POWERS[known]
+        if scaled > 1e15 or abs(scaled - math.floor(scaled + 0.5)) <= 1e-12 * scaled:
+            break
+        known += 1
+    return known
+
+
+@kernel
+def warm(s, time, y, local, o):  # type: ignore[no-untyped-def]
+    """Keep the first rows, as pairs of float32, where the week's profile will be; start with the last of them."""
+    n = s.rows
+    if n > 0 and time <= s.time:
+        return
+    if n == 0:
+        s.first = time
+    high = np.float32(y)
+    s.week[2 * n] = high
+    s.week[2 * n + 1] = np.float32(y - high)
+    s.time, s.last, s.rows = time, y, n + 1
+    if n + 1 == READY:
+        _start(s, time, local, o)
+
+
+@kernel
+def _start(s, time, local, o):  # type: ignore[no-untyped-def]
+    """Level, size and tails from the first READY rows."""
+    values, steps = np.empty(READY), np.empty(READY - 1)
+    s.decimals = 0
+    for k in range(READY):
+        values[k] = np.float64(s.week[2 * k]) + np.float64(s.week[2 * k + 1])
+        s.week[2 * k] = s.week[2 * k + 1] = 0.0
+        s.decimals = decimals_of(values[k], s.decimals)
+    moved = 0
+    for k in range(READY - 1):
+        steps[k] = abs(values[k + 1] - values[k])
+        moved += steps[k] > 0.0
+    cut = 5.0 * np.median(steps)
+    size = 0.0
+    for k in range(READY - 1):
+        size += (min(steps[k], cut) if cut > 0.0 else steps[k]) / (READY - 1)
+    s.level = s.base = np.median(values)
+    s.recent = np.median(values[READY - 5 :]) - s.level
+    s.size = size
+    s.widen = s.ref_widen = 1.0
+    s.cross, s.power = 0.5, 1.0
+    s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
+    s.moves = moved / (READY - 1)
+    s.half, s.flat = local // HALF_S, time
+    for h in range(24):
+        s.ratio[h] = s.ref_ratio[h] = 1.0
+    tail_start(s.tails, UP, o[DEPTH])
+    tail_start(s.tails, DOWN, o[DEPTH])
+    tail_start(s.tails, REF_UP, o[REF_DEPTH])
+    tail_start(s.tails, REF_DOWN, o[REF_DEPTH])
+
+
+@kernel
+def at_hour(ratio, local):  # type: ignore[no-untyped-def]
+    """Size of deviations at this time of day, relative to the average."""
+    x = (local % DAY_S) / HOUR_S - 0.5
+    h = math.floor(x)
+    part = x - h
+    return (1.0 - part) * ratio[(h + 24) % 24] + part * ratio[(h + 1) % 24]

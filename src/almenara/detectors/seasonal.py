@@ -1,0 +1,109 @@
+"""`seasonal`: is a value usual for this series at this time of day and week? The default detector, with no options set.
+
+Every row is judged against its own series' past, then learned; nothing is judged in the first 30 rows. In the first
+day a value is compared with the recent level; from the second day on with the same time of day; weekdays are told
+apart as they are seen. A fault is not learned while it lasts, and a new level is accepted after `accept_after_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from almenara.analysis.calendars import zone
+from almenara.analysis.seasonal import run
+from almenara.analysis.seasonal_slot import SLOT
+from almenara.analysis.tails import depth_of
+from almenara.model.batch import Batch, Verdict
+from almenara.model.time import DAY_NS, NS
+
+#: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
+FORMAT = 1
+
+
+class Seasonal:
+    """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
+
+    timezone: IANA name of the zone whose days and weeks count. p_limit: how likely, a row, a value must be to score 1
+    or more on usual data. accept_after_s: seconds after which a lasting new level is taken as usual.
+
+    State: 1.7 kB a series, constant. Not thread-safe: one thread judges.
+    """
+
+    causes = (
+        "above what is usual at this time of day and week",
+        "below what is usual at this time of day and week",
+        "above the recent level; this hour is not known yet",
+        "below the recent level; this hour is not known yet",
+        "rose suddenly against the recent level",
+        "fell suddenly against the recent level",
+        "has not moved for far longer than usual",
+    )
+    #: How much stored history a replay needs to say what the live detector says.
+    warmup_s = 28 * DAY_NS // NS
+
+    def __init__(self, *, timezone: str = "UTC", p_limit: float = 1e-4, accept_after_s: float = 86_400.0) -> None:
+        if not 1e-12 <= p_limit <= 0.01:
+            raise ValueError(f"p_limit: must be from 1e-12 to 0.01; got {p_limit!r}")
+        if not 0 < accept_after_s < float("inf"):
+            raise ValueError(f"accept_after_s: must be a positive number of seconds; got {accept_after_s!r}")
+        self._zone = zone(timezone)
+        depth = depth_of(p_limit / 2)  # two views may each be wrong, so each gets half
+        self._options = np.array([depth, depth, accept_after_s, p_limit])
+        self._slots = np.zeros(0, SLOT)
+        self._used = 0
+
+    def step(self, batch: Batch) -> Verdict:
+        """Judge each row against what came before it, then learn it. Rows ordered by (id, time)."""
+        return self._run(batch, learn=True)
+
+    def look(self, batch: Batch) -> Verdict:
+        """Judge each row as if it were the next of its series; learns nothing."""
+        return self._run(batch, learn=False)
+
+    def state(self) -> dict[str, Any]:
+        """`slots`: SLOT[ids], a copy; `format`: int64[1]; `options`: what the numbers in slots depend on."""
+        return {
+            "slots": self._slots[: self._used].copy(),
+            "format": np.array([FORMAT], np.int64),
+            "options": self._options.copy(),
+            "timezone": np.frombuffer(self._zone.name.encode(), np.uint8).copy(),
+        }
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Go on from `state()`. Raises ValueError where format, options, zone or the layout of slots differ."""
+        mine = self.state()
+        if missing := sorted(mine.keys() - arrays.keys()):
+            raise ValueError(f"seasonal: state has no {', '.join(missing)}; found {sorted(arrays)}")
+        for name in ("format", "options", "timezone"):
+            if not np.array_equal(arrays[name], mine[name]):
+                raise ValueError(f"seasonal: {name} of the state is {arrays[name]!r}; expected {mine[name]!r}")
+        slots = np.asarray(arrays["slots"])
+        if slots.dtype != SLOT or slots.ndim != 1:
+            raise ValueError(f"seasonal: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
+        self._slots, self._used = slots.copy(), len(slots)
+
+    def _run(self, batch: Batch, *, learn: bool) -> Verdict:
+        ids = np.ascontiguousarray(batch.id, np.int32)
+        times = np.ascontiguousarray(batch.time, np.int64)
+        values = np.ascontiguousarray(batch.value, np.float64)
+        n = len(ids)
+        if not ids.shape == times.shape == values.shape == (n,):
+            raise ValueError(f"columns differ in shape: id {ids.shape}, time {times.shape}, value {values.shape}")
+        verdict, cause = np.empty((4, n)), np.empty(n, np.int16)
+        if n:
+            if ids.min() < 0:
+                raise ValueError(f"series id must not be negative; got {ids.min()}")
+            self._reserve(int(ids.max()) + 1)
+            arrays = (ids, times, values, self._zone.from_s, self._zone.offset_s, self._options)
+            run(self._slots, np.zeros(1, SLOT), *arrays, learn, verdict, cause)
+        return Verdict(verdict[0], verdict[1], verdict[2], verdict[3], np.ones(n), cause)
+
+    def _reserve(self, n: int) -> None:
+        if n > len(self._slots):
+            grown = np.zeros(max(n, 2 * len(self._slots), 64), SLOT)
+            grown[: self._used] = self._slots[: self._used]
+            self._slots = grown
+        self._used = max(self._used, n)
