@@ -30,6 +30,7 @@ from almenara.web.body import Limits
 from almenara.web.server import bind, serve
 
 S = 1_000_000_000
+MINUTE = 60 * S
 NOW = 1_700_000_000 * S
 FUTURE = 300 * S
 
@@ -175,7 +176,7 @@ class Served:
     """A twin behind uvicorn, in a thread with its own loop."""
 
     def __init__(self, *, max_connections: int = 800, grace_s: float = 3.0, **options: Any):
-        self.hub = Twin()
+        self.hub: Any = None
         self.sock = bind("127.0.0.1", 0)
         self.host, self.port = self.sock.getsockname()
         self.url = f"http://{self.host}:{self.port}"
@@ -187,20 +188,26 @@ class Served:
         self._thread.start()
         self._loop = self._ready.result(10)
 
+    def make_hub(self) -> Any:
+        """What is served; called on the loop."""
+        return Twin()
+
+    async def start_hub(self) -> None:
+        """Before the first request."""
+
+    async def stop_hub(self) -> None:
+        """After the last."""
+
     async def _main(self) -> None:
         self._stop = asyncio.Event()
         connections, grace_s = self._serving
+        self.hub = self.make_hub()
+        await self.start_hub()
         self.app = create_app(self.hub, **self._options)
         self._ready.set_result(asyncio.get_running_loop())
-        await serve(
-            self.app,
-            self.host,
-            self.port,
-            stop=self._stop,
-            sock=self.sock,
-            grace_s=grace_s,
-            max_connections=connections,
-        )
+        where = {"stop": self._stop, "sock": self.sock, "grace_s": grace_s, "max_connections": connections}
+        await serve(self.app, self.host, self.port, **where)
+        await self.stop_hub()
 
     def on_loop(self, function: Callable[[], Any]) -> Any:
         """Do something on the hub's loop, and wait for it."""
