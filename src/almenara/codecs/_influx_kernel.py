@@ -5,7 +5,8 @@ last time and confirmed by comparing bytes; a hash is made only where the guess 
 listed for Python, which learns them and calls again from the first line that had one. All side lists are bounded: when
 one is full the pass stops before the line it could not take, so that a call always ends between two lines.
 
-buf, the payload, is uint8[n]; positions are offsets into it.
+buf, the payload, is uint8[n]; positions are offsets into it. Trap: numba keeps compiled code by the date of one file,
+so after a change in `_bytes`, `_decimal` or `_influx_tokens` this file has to be saved too.
 """
 
 from __future__ import annotations
@@ -16,14 +17,25 @@ import numpy as np
 from numba import njit
 
 from almenara.codecs._bytes import hash_bytes, put, same
-from almenara.codecs._decimal import BAD, HARD, scan
+from almenara.codecs._influx_tokens import (
+    KEY_TOO_LONG,
+    NO_END,
+    NO_FIELDS,
+    NO_NAME,
+    NO_QUOTE,
+    NO_TIME,
+    NOT_FINITE,
+    STRING,
+    TIME_RANGE,
+    after_newline,
+    after_string,
+    escaped_until,
+    line_ends,
+    read_time,
+    read_value,
+)
 from almenara.model.series import MAX_KEY_BYTES
 
-#: What can be wrong with a line or a field. 1..7 are seen here, the others by `_influx_memo` when it learns a key.
-NO_FIELDS, NO_NAME, NO_VALUE, NO_QUOTE, NO_END, NO_TIME, NO_INTEGER = 1, 2, 3, 4, 5, 6, 7
-BAD_KEY, NOT_UTF8, KEY_TOO_LONG, DUPLICATE_TAG, TOO_MANY_LABELS = 8, 9, 10, 11, 12
-TIME_RANGE, STRING, NOT_FINITE = 13, 14, 15
-CODES = 16
 SHOWN = 8  # rejections of one code that are reported one by one; the rest are only counted
 
 # Columns of the memo: `lines` is int64[lines, 6], `fields` int64[fields, 6].
@@ -38,19 +50,6 @@ DONE, ROWS_FULL, LIST_FULL = 0, 1, 2  # STATUS
 # Behind it stands the line being read: ROW, NEW, SLOW, LINE_NO, and how many values of each sort, the last where.
 VALUES, NEWLINES, STRINGS, STRING_AT, NANS, NAN_AT, UNNAMED, UNNAMED_AT, UNNAMED_CODE = 0, 3, 6, 7, 8, 9, 10, 11, 12
 CURSOR = 13
-
-
-_ALL = (1 << 64) - 1
-_LAST = (1 << 63) - 1
-
-
-def _packed(*words: bytes) -> tuple[int, ...]:
-    return tuple(int.from_bytes(word, "big") for word in words)
-
-
-_TRUE = _packed(b"t", b"T", b"true", b"True", b"TRUE")
-_FALSE = _packed(b"f", b"F", b"false", b"False", b"FALSE")
-_NO_NUMBERS = _packed(b"nan", b"inf", b"infinity")
 
 
 class Memo(NamedTuple):
@@ -152,133 +151,6 @@ def _find_field(buf: np.ndarray, pos: int, stop: int, line: int, memo: Memo) -> 
 
 
 @njit(cache=True, nogil=True, _nrt=False, inline="always")
-def _line_ends(buf: np.ndarray, pos: int, end: int) -> bool:
-    """Whether pos is at the end of the payload, LF or CR LF."""
-    return pos >= end or buf[pos] == 10 or (buf[pos] == 13 and (pos + 1 == end or buf[pos + 1] == 10))
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _after_newline(buf: np.ndarray, pos: int, end: int) -> int:
-    while pos < end and buf[pos] != 10:
-        pos += 1
-    return min(pos + 1, end)
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _escaped_until(buf: np.ndarray, pos: int, end: int, stop_at: int) -> int:
-    r"""The position of the first `stop_at` byte of this line that no backslash escapes, -1 if the line has none.
-
-    A backslash escapes only a comma, a space or an equals sign, as in Influx. A field name may not have `,` or ` `.
-    """
-    while not _line_ends(buf, pos, end):
-        c = buf[pos]
-        if c == stop_at:
-            return pos
-        if stop_at == 61 and (c == 32 or c == 44):
-            return -1
-        if c == 92 and pos + 1 < end and (buf[pos + 1] == 44 or buf[pos + 1] == 32 or buf[pos + 1] == 61):
-            pos += 1
-        pos += 1
-    return -1
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _after_string(buf: np.ndarray, pos: int, end: int) -> tuple:
-    r"""(position after the closing quote or -1, newlines inside) of the quoted string whose content begins at pos."""
-    newlines = 0
-    while pos < end:
-        c = buf[pos]
-        if c == 34:
-            return pos + 1, newlines
-        if c == 92 and pos + 1 < end and (buf[pos + 1] == 34 or buf[pos + 1] == 92):
-            pos += 1
-        newlines += c == 10
-        pos += 1
-    return -1, newlines
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _word(buf: np.ndarray, pos: int, stop: int) -> tuple:
-    """(value, code) of a value that is no number: a boolean, or one that is not finite."""
-    signed = buf[pos] == 43 or buf[pos] == 45
-    if stop - pos - signed > 8:
-        return 0.0, NO_VALUE
-    exact, lower = np.int64(0), np.int64(0)
-    for k in range(pos + signed, stop):
-        exact = exact << 8 | np.int64(buf[k])
-        lower = lower << 8 | np.int64(buf[k]) | 32
-    for word in _NO_NUMBERS:
-        if lower == word:
-            return 0.0, NOT_FINITE
-    for word in _TRUE:
-        if exact == word and not signed:
-            return 1.0, 0
-    for word in _FALSE:
-        if exact == word and not signed:
-            return 0.0, 0
-    return 0.0, NO_VALUE
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _integer(buf: np.ndarray, pos: int, stop: int) -> tuple:
-    """(value, code) of `[+-]digits`, rounded to the nearest float64; buf[stop] is the `i` or `u` that follows."""
-    negative = buf[pos] == 45
-    if negative or buf[pos] == 43:
-        pos += 1
-    top = np.uint64(0x7FFFFFFFFFFFFFFF) + np.uint64(negative)
-    if buf[stop] == 117:
-        top = np.uint64(0) if negative else np.uint64(0xFFFFFFFFFFFFFFFF)
-    n = np.uint64(0)
-    for k in range(pos, stop):
-        if not 48 <= buf[k] <= 57:
-            return 0.0, NO_VALUE
-        digit = np.uint64(buf[k] - 48)
-        if n > np.uint64(1844674407370955161) or n * np.uint64(10) > np.uint64(_ALL) - digit:
-            return 0.0, NO_INTEGER
-        n = n * np.uint64(10) + digit
-    if n > top:
-        return 0.0, NO_INTEGER
-    return (-np.float64(n) if negative and n > np.uint64(0) else np.float64(n)), 0
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _value(buf: np.ndarray, pos: int, end: int) -> tuple:
-    """(value, code, position after it, it has to go to `float()`) of a field value that is no string."""
-    value, stop, how = scan(buf, pos, end)
-    if how != BAD:
-        if stop < end and (buf[stop] == 105 or buf[stop] == 117):
-            value, code = _integer(buf, pos, stop)
-            return value, code, stop + 1, False
-        return value, 0, stop, how == HARD
-    stop = pos
-    while not _line_ends(buf, stop, end) and buf[stop] != 44 and buf[stop] != 32:
-        stop += 1
-    if stop == pos:
-        return 0.0, NO_VALUE, pos, False
-    value, code = _word(buf, pos, stop)
-    return value, code, stop, False
-
-
-@njit(cache=True, nogil=True, _nrt=False)
-def _time(buf: np.ndarray, pos: int, end: int, scale: int) -> tuple:
-    """(time in ns, code, position after it) of the whole number at pos times scale."""
-    negative = buf[pos] == 45
-    pos += negative
-    first, n, fits = pos, np.int64(0), True
-    while pos < end and 48 <= buf[pos] <= 57:
-        digit = np.int64(buf[pos]) - 48
-        if pos - first >= 18 and n > (_LAST - digit) // 10:
-            fits = False
-        n = n * 10 + digit
-        pos += 1
-    if pos == first:
-        return 0, NO_TIME, pos
-    if not fits or n > _LAST // scale:
-        return 0, TIME_RANGE, pos
-    return (-n if negative else n) * scale, 0, pos
-
-
-@njit(cache=True, nogil=True, _nrt=False, inline="always")
 def _line_key(buf: np.ndarray, pos: int, end: int, previous: int, seed: int, memo: Memo) -> tuple:
     """(line or -1, where its key stops or -1) of the line that begins at pos."""
     lines = memo.lines
@@ -287,7 +159,7 @@ def _line_key(buf: np.ndarray, pos: int, end: int, previous: int, seed: int, mem
         stop = pos + lines[guess, LENGTH]
         if stop < end and buf[stop] == 32 and same(buf, pos, end, memo.arena, lines[guess, OFFSET], stop - pos):
             return guess, stop
-    stop = _escaped_until(buf, pos, end, 32)
+    stop = escaped_until(buf, pos, end, 32)
     if stop < 0 or stop - pos > MAX_KEY_BYTES:
         return -1, stop
     line = _find_line(buf, pos, stop, seed, memo)
@@ -304,7 +176,7 @@ def _field_name(buf: np.ndarray, pos: int, end: int, line: int, last: int, memo:
         guess = fields[last, NEXT] if last >= 0 else memo.lines[line, FIRST]
         if guess >= 0 and same(buf, pos, end, memo.arena, fields[guess, OFFSET], fields[guess, LENGTH]):
             return guess, pos + fields[guess, LENGTH]
-    stop = _escaped_until(buf, pos, end, 61) + 1
+    stop = escaped_until(buf, pos, end, 61) + 1
     if line < 0 or stop <= pos + 1 or stop - pos > MAX_KEY_BYTES or (stop < end and buf[stop] == 34):
         return -1, stop
     field = _find_field(buf, pos, stop, line, memo)
@@ -376,12 +248,12 @@ def _read_fields(
             return pos, NO_NAME, name_at, DONE
         value_at = pos
         if pos < end and buf[pos] == 34:
-            pos, newlines = _after_string(buf, pos + 1, end)
+            pos, newlines = after_string(buf, pos + 1, end)
             if pos < 0:
                 return pos, NO_QUOTE, value_at, DONE
             s[STRINGS], s[STRING_AT] = s[STRINGS] + 1, name_at
         else:
-            value, code, pos, hard = _value(buf, pos, end)
+            value, code, pos, hard = read_value(buf, pos, end)
             if code == NOT_FINITE:
                 s[NANS], s[NAN_AT] = s[NANS] + 1, name_at
             elif code != 0:
@@ -391,7 +263,7 @@ def _read_fields(
                 status = _keep(field, value, hard, where, memo, out, lists, s)
                 last = field if field >= 0 else last
         s[VALUES] += 1
-        ends = _line_ends(buf, pos, end) or buf[pos] == 32
+        ends = line_ends(buf, pos, end) or buf[pos] == 32
         if status != DONE or (not ends and buf[pos] != 44):
             return pos, (NO_END if status == DONE else 0), value_at, status
         s[NEWLINES] += newlines
@@ -401,17 +273,17 @@ def _read_fields(
 
 
 @njit(cache=True, nogil=True, _nrt=False)
-def _read_time(buf: np.ndarray, pos: int, scale: int, received: int) -> tuple:
+def _read_tail(buf: np.ndarray, pos: int, scale: int, received: int) -> tuple:
     """(time in ns, code, position) of what follows the fields, up to the end of the line."""
     end, time, code = len(buf), received, 0
     while pos < end and buf[pos] == 32:
         pos += 1
     at = pos
-    if not _line_ends(buf, pos, end):
-        time, code, pos = _time(buf, pos, end, scale)
+    if not line_ends(buf, pos, end):
+        time, code, pos = read_time(buf, pos, end, scale)
         while pos < end and buf[pos] == 32:
             pos += 1
-        if not _line_ends(buf, pos, end):
+        if not line_ends(buf, pos, end):
             return time, NO_TIME, at
     return time, code, (pos if code == 0 else at)
 
@@ -442,7 +314,7 @@ def parse(
         start, line_no = pos, line_no + 1
         rows, refused, code, at, time, line = cursor[ROW], 0, 0, pos, received, previous
         s[:] = 0
-        if not (_line_ends(buf, pos, end) or buf[pos] == 35):
+        if not (line_ends(buf, pos, end) or buf[pos] == 35):
             s[ROW], s[NEW], s[SLOW], s[LINE_NO] = rows, new, cursor[SLOW], line_no
             line, key_stop = _line_key(buf, pos, end, previous, seed, memo)
             if key_stop < 0:
@@ -457,7 +329,7 @@ def parse(
                     cursor[STATUS] = status
                     break
                 if code == 0:
-                    time, code, at = _read_time(buf, pos, scale, received)
+                    time, code, at = _read_tail(buf, pos, scale, received)
             new = s[NEW] if code == 0 else new
             line_no_after = line_no + s[NEWLINES]
             if new == 0 and code != 0:
@@ -475,7 +347,7 @@ def parse(
                     out.time[k] = time
                 cursor[ROW], cursor[SLOW] = s[ROW], s[SLOW]
             line_no, previous, pos = line_no_after, line, (at if code else pos)
-        pos = _after_newline(buf, pos, end)
+        pos = after_newline(buf, pos, end)
         if new == 0:
             cursor[POS], cursor[LINE_NO], cursor[PREVIOUS] = pos, line_no, previous
     cursor[NEW] = new

@@ -10,6 +10,7 @@ import secrets
 import numpy as np
 
 from almenara.codecs import _influx_kernel as kernel
+from almenara.codecs import _influx_tokens as tokens
 from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, SeriesTable, encode_key, label_name, metric_name
 
 # While a key is taken apart its escaped characters stand as lone surrogates, which no UTF-8 text has.
@@ -17,7 +18,7 @@ _ESCAPES = (("\\,", "\udc01", ","), ("\\ ", "\udc02", " "), ("\\=", "\udc03", "=
 
 
 class BadKey(ValueError):
-    """A key that no series can have. `code` is one of the kernel's."""
+    """A key that no series can have. `code` is one of `_influx_tokens`."""
 
     def __init__(self, code: int, detail: str):
         self.code = code
@@ -29,21 +30,21 @@ def parse_key(raw: bytes) -> tuple[str, dict[str, str]]:
     try:
         text = raw.decode()
     except UnicodeDecodeError as error:
-        raise BadKey(kernel.NOT_UTF8, f"key is not UTF-8 at byte {error.start}") from None
+        raise BadKey(tokens.NOT_UTF8, f"key is not UTF-8 at byte {error.start}") from None
     measurement, *tags = _hide(text).split(",")
     if not measurement:
-        raise BadKey(kernel.BAD_KEY, "found no measurement before the first comma")
+        raise BadKey(tokens.BAD_KEY, "found no measurement before the first comma")
     labels: dict[str, str] = {}
     for tag in tags:
         name, equals, value = tag.partition("=")
         if not name or not equals:
-            raise BadKey(kernel.BAD_KEY, f"tag: found {_show(tag)!r}, expected name=value")
+            raise BadKey(tokens.BAD_KEY, f"tag: found {_show(tag)!r}, expected name=value")
         name = label_name(_show(name))
         if name in labels:
-            raise BadKey(kernel.DUPLICATE_TAG, f"two tags become the label {name}")
+            raise BadKey(tokens.DUPLICATE_TAG, f"two tags become the label {name}")
         labels[name] = _show(value)
     if len(labels) > MAX_LABELS:
-        raise BadKey(kernel.TOO_MANY_LABELS, f"found {len(labels)} tags, expected at most {MAX_LABELS}")
+        raise BadKey(tokens.TOO_MANY_LABELS, f"found {len(labels)} tags, expected at most {MAX_LABELS}")
     return _show(measurement), labels
 
 
@@ -108,11 +109,11 @@ class Memory:
         try:
             text = _show(_hide(name[:-1].decode()))
         except UnicodeDecodeError:
-            return -kernel.NOT_UTF8
+            return -tokens.NOT_UTF8
         name_of = line.measurement if text == "value" else f"{line.measurement}_{text}"
         key = metric_name(name_of).encode() + line.labels
         if len(key) > MAX_KEY_BYTES:
-            return -kernel.KEY_TOO_LONG
+            return -tokens.KEY_TOO_LONG
         self._bytes += len(key)
         return self.table.intern(key)
 

@@ -5,32 +5,33 @@ from __future__ import annotations
 import numpy as np
 
 from almenara.codecs import _influx_kernel as kernel
+from almenara.codecs import _influx_tokens as tokens
 from almenara.codecs._influx_memo import BadKey, Memory, parse_key
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
 
 _EXPECTED = {
-    kernel.NO_FIELDS: "measurement,tags and after a space field=value",
-    kernel.NO_NAME: "field=value",
-    kernel.NO_VALUE: "a number, a boolean or a quoted string",
-    kernel.NO_QUOTE: "a string that ends with a quote",
-    kernel.NO_END: "a comma, a space or the end of the line after the value",
-    kernel.NO_TIME: "a whole number as time",
-    kernel.NO_INTEGER: "an integer of 64 bits",
-    kernel.TIME_RANGE: "a time within 64 bits of nanoseconds",
-    kernel.KEY_TOO_LONG: "a key of at most 4096 bytes",
-    kernel.NOT_UTF8: "UTF-8",
-    kernel.STRING: "a number or a boolean",
-    kernel.NOT_FINITE: "a finite number",
+    tokens.NO_FIELDS: "measurement,tags and after a space field=value",
+    tokens.NO_NAME: "field=value",
+    tokens.NO_VALUE: "a number, a boolean or a quoted string",
+    tokens.NO_QUOTE: "a string that ends with a quote",
+    tokens.NO_END: "a comma, a space or the end of the line after the value",
+    tokens.NO_TIME: "a whole number as time",
+    tokens.NO_INTEGER: "an integer of 64 bits",
+    tokens.TIME_RANGE: "a time within 64 bits of nanoseconds",
+    tokens.KEY_TOO_LONG: "a key of at most 4096 bytes",
+    tokens.NOT_UTF8: "UTF-8",
+    tokens.STRING: "a number or a boolean",
+    tokens.NOT_FINITE: "a finite number",
 }
 _REASON = {
-    kernel.NOT_UTF8: "not_utf8",
-    kernel.KEY_TOO_LONG: "key_too_long",
-    kernel.DUPLICATE_TAG: "duplicate_tag",
-    kernel.TOO_MANY_LABELS: "too_many_labels",
-    kernel.TIME_RANGE: "time_out_of_range",
-    kernel.STRING: "string_field",
-    kernel.NOT_FINITE: "not_finite",
+    tokens.NOT_UTF8: "not_utf8",
+    tokens.KEY_TOO_LONG: "key_too_long",
+    tokens.DUPLICATE_TAG: "duplicate_tag",
+    tokens.TOO_MANY_LABELS: "too_many_labels",
+    tokens.TIME_RANGE: "time_out_of_range",
+    tokens.STRING: "string_field",
+    tokens.NOT_FINITE: "not_finite",
 }
 _DETAIL = 80  # characters of a detail that are kept
 
@@ -57,7 +58,7 @@ class Reader:
                 f"{first.where}: {first.detail}"
             )
         kept: tuple[np.ndarray, ...] = tuple(column[:rows] for column in columns)
-        if lists.counts[kernel.NOT_FINITE]:  # a hard number may have turned out to be past the largest float
+        if lists.counts[tokens.NOT_FINITE]:  # a hard number may have turned out to be past the largest float
             finite = np.isfinite(columns.value[:rows])
             kept = tuple(column[finite] for column in kept)
         self._rows_per_byte = rows / max(len(payload), 1)
@@ -75,7 +76,7 @@ class Reader:
             for row, start, stop, line_no in lists.slow[:slow].tolist():
                 columns.value[row] = value = float(payload[start:stop])
                 if not np.isfinite(value):
-                    _reject(lists, kernel.NOT_FINITE, line_no, start)
+                    _reject(lists, tokens.NOT_FINITE, line_no, start)
             if new:
                 self._memory.learn(payload, lists.new[:new])
             elif status == kernel.ROWS_FULL:
@@ -101,9 +102,9 @@ def _lists(size: int) -> kernel.Lists:
     return kernel.Lists(
         np.empty((size, 5), np.int64),
         np.empty((size, 4), np.int64),
-        np.zeros((kernel.CODES * kernel.SHOWN, 4), np.int64),
-        np.zeros(kernel.CODES, np.int64),
-        np.zeros(kernel.CODES, np.int64),
+        np.zeros((tokens.CODES * kernel.SHOWN, 4), np.int64),
+        np.zeros(tokens.CODES, np.int64),
+        np.zeros(tokens.CODES, np.int64),
     )
 
 
@@ -133,7 +134,7 @@ def _rejections(payload: bytes, lists: kernel.Lists) -> list[Rejected]:
 
 
 def _detail(payload: bytes, code: int, at: int, start: int) -> str:
-    if code in (kernel.BAD_KEY, kernel.NOT_UTF8, kernel.DUPLICATE_TAG, kernel.TOO_MANY_LABELS):
+    if code in (tokens.BAD_KEY, tokens.NOT_UTF8, tokens.DUPLICATE_TAG, tokens.TOO_MANY_LABELS):
         try:
             parse_key(_key_at(payload, start))
         except BadKey as error:

@@ -12,6 +12,8 @@ from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS
 MAX_DEPTH = 16
 MAX_KEYS = 1000  # of one record
 _MAX_ROLES = 10_000
+_MAX_SHAPES = 1000
+_WHOLE = 2.0**63  # numbers nearer to zero are finite and read alike by every reader
 _DETAIL = 80
 
 TIME, LABEL, VALUE, DROP, BY_TYPE = range(5)
@@ -53,6 +55,15 @@ class Record:
     )  # of objects: prefix, objects, depth
 
 
+@dataclass(slots=True)
+class Flat:
+    """An object without others inside. Objects of one shape have the same series; values and time are as sent."""
+
+    shape: tuple[Any, ...]  # topic, keys, then in their order a text for each label and None for each value
+    values: list[float]
+    time: Any
+
+
 class Rules:
     """Which keys mean what. Keys are compared without regard to case, by their last part and by their joined name."""
 
@@ -69,6 +80,7 @@ class Rules:
         self.only_listed = bool(value_keys)
         self.exact = False  # whether documents come from a reader that rounds no whole number
         self._roles: dict[tuple[str, str], tuple[int, str]] = {}
+        self._role_lists: dict[tuple[str, ...], list[int]] = {}
 
     def role(self, prefix: str, key: str) -> tuple[int, str]:
         """(what it is, its joined name) of a key inside `prefix`."""
@@ -80,6 +92,36 @@ class Rules:
             if len(self._roles) < _MAX_ROLES and len(path) < 256:
                 self._roles[prefix, key] = known
         return known
+
+    def flat(self, document: dict[str, Any], topic: str) -> Flat | None:
+        """The quick way to what `records` gives, for plain objects; None where something in it needs a closer look."""
+        keys = tuple(document)
+        roles = self._role_lists.get(keys)
+        if roles is None:
+            if self.only_listed or len(keys) > MAX_LABELS or sum(map(len, keys)) > MAX_KEY_BYTES:
+                return None
+            roles = [self.role("", key)[0] for key in keys]
+            if len(self._role_lists) < _MAX_SHAPES:
+                self._role_lists[keys] = roles
+        shape: list[Any] = [topic, keys]
+        values: list[float] = []
+        time = None
+        for role, value in zip(roles, document.values(), strict=True):
+            kind = type(value)
+            if role == BY_TYPE and (kind is float or kind is int or kind is bool):
+                if not -_WHOLE < value < _WHOLE:
+                    return None
+                shape.append(None)
+                values.append(value)
+            elif kind is str and role in (BY_TYPE, LABEL):
+                shape.append(value)
+            elif role == LABEL and kind is int:
+                shape.append(repr(value))
+            elif role == TIME and time is None and (kind is int or kind is float or kind is str):
+                time = value
+            else:
+                return None
+        return Flat(tuple(shape), values, time) if values else None
 
     def records(self, document: dict[str, Any], where: str, refusals: Refusals) -> Iterator[Record]:
         """The record of an object and those of the lists of objects in it, which inherit its labels and time."""

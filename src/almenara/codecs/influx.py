@@ -54,7 +54,7 @@ class Influx:
             except ImportError as error:
                 raise MissingExtra("reading Influx line protocol", "hub") from error
             self._reader = Reader(_MAX_SERIES, _MAX_BYTES)
-        return self._reader.read(payload, _UNIT_NS[precision], context.received_ns)
+        return self._reader.read(bytes(payload), _UNIT_NS[precision], context.received_ns)
 
     def encode(self, batch: Batch) -> bytes:
         r"""One line a row, its field `value`. Left out: rows that are not finite, for which the protocol has no text.

@@ -66,12 +66,13 @@ class Json:
 
     def _forget(self) -> None:
         self._table = SeriesTable()
-        self._ids: dict[tuple[Any, ...], tuple[int, ...]] = {}
+        self._ids: dict[tuple[Any, ...], tuple[int, ...]] = {}  # labels and keys -> series
+        self._shapes: dict[tuple[Any, ...], tuple[int, ...]] = {}  # the same of objects that hold no other, as sent
         self._characters = 0
 
     def decode(self, payload: bytes, context: Context) -> Decoded:
         """Rows of all records; DecodeError where the payload is no JSON, or a text alone."""
-        if len(self._ids) > _MAX_RECORDS or self._characters > _MAX_CHARACTERS:
+        if max(len(self._ids), len(self._shapes)) > _MAX_RECORDS or self._characters > _MAX_CHARACTERS:
             self._forget()
         try:
             return self._decode(payload, context, exact=False)
@@ -99,12 +100,28 @@ class Json:
         return Decoded(rows.batch(), rejected=refusals.listed())
 
     def _object(self, document: dict[str, Any], where: str, context: Context, rows: _Rows, refusals: Refusals) -> None:
+        flat = self._rules.flat(document, context.topic)
+        ids = self._shapes.get(flat.shape) if flat is not None else None
+        if flat is not None and ids is not None:
+            try:
+                time = context.received_ns if flat.time is None else self._time(flat.time)
+            except ValueError as error:
+                refusals.add("bad_time", where, str(error), len(ids))
+            else:
+                rows.extend(ids, time, flat.values)
+            return
         metric = document.get("metric")
         if type(metric) is dict and "__name__" in metric:
             self._row(metric, document, where, context, rows, refusals)
             return
-        for record in self._rules.records(document, where, refusals):
+        records = list(self._rules.records(document, where, refusals))
+        for record in records:
             self._record(record, where, context, rows, refusals)
+        if flat is not None and len(records) == 1:
+            ids = self._ids.get(_known(records[0], context.topic), ())
+            if len(ids) == len(flat.values):
+                self._shapes[flat.shape] = ids
+                self._characters += sum(len(text) for text in flat.shape if text) + 100
 
     def _bare(self, value: Any, context: Context, rows: _Rows, refusals: Refusals) -> None:
         """A number or boolean without a key."""
@@ -119,7 +136,7 @@ class Json:
         except ValueError as error:
             refusals.add("bad_time", where, str(error), len(record.values))
             return
-        known = (context.topic, *record.labels.items(), *(key for key, _ in record.values))
+        known = _known(record, context.topic)
         ids = self._ids.get(known)
         if ids is None:
             ids = self._intern(record, where, context.topic, refusals)
@@ -231,8 +248,19 @@ class _Rows:
         self._time.append(time)
         self._value.append(value)
 
+    def extend(self, ids: Sequence[int], time: int, values: Sequence[float]) -> None:
+        for id, value in zip(ids, values, strict=True):
+            self._id.append(id)
+            self._time.append(time)
+            self._value.append(value)
+
     def batch(self) -> Batch:
         return Batch(self._table, self._id, self._time, self._value)
+
+
+def _known(record: Record, topic: str) -> tuple[Any, ...]:
+    """What tells the series of a record."""
+    return (topic, *record.labels.items(), *(key for key, _ in record.values))
 
 
 def _head(batch: Batch, id: int) -> str:
