@@ -1,0 +1,186 @@
+"""Arrays to a Bokeh figure: one series with its learned band, anomalies and alarms, as in the dashboard.
+
+`figure_json` gives the Bokeh document for a page that has BokehJS already; `figure_html` a page of its own that holds
+BokehJS and opens with no network. Nothing here reads a store, a clock or a file but Bokeh's own scripts.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from bokeh.embed import file_html, json_item
+from bokeh.layouts import column
+from bokeh.models import BoxAnnotation, ColumnDataSource, HoverTool, Range1d
+from bokeh.plotting import figure
+from bokeh.resources import INLINE
+
+from almenara.model.alarm import Severity
+
+_MS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Style:
+    """Colours of a figure; the same as in the dashboard's style sheet."""
+
+    surface: str
+    ink: str
+    muted: str
+    grid: str
+    data: str
+    severity: Mapping[str, str]
+
+
+LIGHT = Style(
+    "#ffffff",
+    "#1b2430",
+    "#596473",
+    "#eceae3",
+    "#1c5d99",
+    {"warning": "#c98a00", "minor": "#d9660b", "major": "#d0342c", "critical": "#a3136f"},
+)
+DARK = Style(
+    "#171f29",
+    "#e6ebf1",
+    "#9caabb",
+    "#222d39",
+    "#6cb2f5",
+    {"warning": "#f0b93a", "minor": "#ff9547", "major": "#ff6b5e", "critical": "#ff74c8"},
+)
+
+#: Severity is told by shape as well as by colour.
+MARKERS = {"warning": "circle", "minor": "triangle", "major": "diamond", "critical": "star"}
+SIZES = {"warning": 8, "minor": 10, "major": 12, "critical": 15}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Panel:
+    """One series to draw. time: int64[n], ns UTC; value, yhat, lower, upper, score: float64[n], NaN = not known.
+
+    alarms: (start ns, end ns or None while it is open, severity).
+    """
+
+    title: str
+    time: Any
+    value: Any
+    yhat: Any = None
+    lower: Any = None
+    upper: Any = None
+    score: Any = None
+    unit: str = ""
+    alarms: Sequence[tuple[int, int | None, str]] = field(default_factory=tuple)
+
+    def columns(self) -> dict[str, np.ndarray]:
+        """All columns as arrays of one length, time in ms. Raises ValueError where lengths differ."""
+        time = np.asarray(self.time, np.int64)
+        found = {"time": time / _MS}
+        for name in ("value", "yhat", "lower", "upper", "score"):
+            given = getattr(self, name)
+            column = np.full(len(time), math.nan) if given is None else np.asarray(given, np.float64)
+            if len(column) != len(time):
+                raise ValueError(f"{name} of {self.title!r}: expected {len(time)} rows as in time; got {len(column)}")
+            found[name] = column
+        return found
+
+
+def draw(panels: Sequence[Panel], *, dark: bool = False, width: int = 900, height: int = 280) -> Any:
+    """A Bokeh layout: one figure a panel, below each other, with one time axis for all.
+
+    width and height: pixels of one figure. Raises ValueError for no panel and for columns that differ in length.
+    """
+    if not panels:
+        raise ValueError("nothing to draw: expected at least one panel")
+    style = DARK if dark else LIGHT
+    columns = [panel.columns() for panel in panels]
+    times = np.concatenate([one["time"] for one in columns])
+    x_range = Range1d(float(times.min()), float(times.max())) if len(times) else Range1d(0, 1)
+    figures = [_one(panel, one, style, x_range, width, height) for panel, one in zip(panels, columns, strict=True)]
+    return figures[0] if len(figures) == 1 else column(figures)
+
+
+def figure_json(panels: Sequence[Panel], *, target: str | None = None, dark: bool = False) -> dict[str, Any]:
+    """The Bokeh document for `Bokeh.embed.embed_item`; `target` is the id of the element that it goes into."""
+    return dict(json_item(draw(panels, dark=dark), target))
+
+
+def figure_html(panels: Sequence[Panel], *, title: str = "Almenara", dark: bool = False) -> str:
+    """A whole page with BokehJS inside; it opens from a disk, with no network."""
+    return str(file_html(draw(panels, dark=dark), INLINE, title))
+
+
+def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Range1d, width: int, height: int) -> Any:
+    plot = figure(
+        width=width,
+        height=height,
+        x_axis_type="datetime",
+        x_range=x_range,
+        title=panel.title,
+        tools="xpan,xbox_zoom,reset,save",
+        active_drag="xbox_zoom",
+        toolbar_location="right",
+    )
+    for start, end, severity in panel.alarms:
+        right = None if end is None else end / _MS
+        plot.add_layout(
+            BoxAnnotation(left=start / _MS, right=right, fill_color=style.severity[severity], fill_alpha=0.13)
+        )
+    xs, ys = _band(columns)
+    plot.patches(xs, ys, fill_color=style.data, fill_alpha=0.16, line_color=None)
+    source = ColumnDataSource(columns)
+    plot.line("time", "yhat", source=source, color=style.data, alpha=0.62, line_dash=[5, 4])
+    line = plot.line("time", "value", source=source, color=style.data, width=1.8)
+    _marks(plot, columns, style)
+    unit = f" {panel.unit}" if panel.unit else ""
+    number = f"{{0.[000]}}{unit}"
+    told = [("time", "@time{%F %T} UTC"), ("value", f"@value{number}"), ("expected", f"@yhat{number}")]
+    told.append(("score", "@score{0.[00]}"))
+    plot.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=told, formatters={"@time": "datetime"}))
+    _dress(plot, style, panel.unit)
+    return plot
+
+
+def _band(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """One polygon for each run of rows whose band is known."""
+    time, lower, upper = columns["time"], columns["lower"], columns["upper"]
+    known = np.isfinite(lower) & np.isfinite(upper)
+    edges = np.flatnonzero(np.diff(np.concatenate(([False], known, [False]))))
+    runs = [slice(a, b) for a, b in edges.reshape(-1, 2).tolist()]
+    xs = [np.concatenate((time[run], time[run][::-1])) for run in runs]
+    return xs, [np.concatenate((lower[run], upper[run][::-1])) for run in runs]
+
+
+def _marks(plot: Any, columns: dict[str, np.ndarray], style: Style) -> None:
+    at = np.flatnonzero(columns["score"] >= 1)
+    names = [Severity.of_score(score).value for score in columns["score"][at].tolist()]
+    looks = {
+        "x": columns["time"][at],
+        "y": columns["value"][at],
+        "marker": [MARKERS[n] for n in names],
+        "size": [SIZES[n] for n in names],
+        "fill": [style.severity[n] for n in names],
+    }
+    plot.scatter(
+        "x",
+        "y",
+        marker="marker",
+        size="size",
+        fill_color="fill",
+        line_color=style.surface,
+        source=ColumnDataSource(looks),
+    )
+
+
+def _dress(plot: Any, style: Style, unit: str) -> None:
+    plot.background_fill_color = plot.border_fill_color = style.surface
+    plot.outline_line_color = None
+    plot.title.text_color = style.ink
+    plot.xgrid.visible = False
+    plot.ygrid.grid_line_color = style.grid
+    plot.xaxis.axis_label, plot.yaxis.axis_label = "UTC", unit or None
+    for axis in (*plot.xaxis, *plot.yaxis):
+        axis.axis_line_color = axis.major_tick_line_color = axis.minor_tick_line_color = None
+        axis.major_label_text_color = axis.axis_label_text_color = style.muted
