@@ -37,9 +37,13 @@ class Decoders:
     """All configured codecs. `decode` is called from any thread; a codec instance stays with its thread."""
 
     def __init__(self, codecs: Mapping[str, Decoding]):
-        self._codecs = dict(codecs)
+        self.replace(codecs)
+
+    def replace(self, codecs: Mapping[str, Decoding]) -> None:
+        """Use these from the next payload on."""
         self._local = threading.local()
         self._topics = [(d.topic, name) for name, d in codecs.items() if d.topic]
+        self._codecs = dict(codecs)
 
     def for_topic(self, topic: str) -> str:
         """The name of the first codec whose topic filter holds this topic; `json` where none does."""

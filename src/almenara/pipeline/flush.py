@@ -9,13 +9,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
-from almenara.model.errors import Refused, StoreError
+from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Turned
@@ -60,6 +60,7 @@ class Alarms(Protocol):
 
     def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]: ...
     def tick(self, now_ns: int) -> Sequence[Transition]: ...
+    def replace_rules(self, rules: Sequence[Any], notifiers: Sequence[str]) -> Sequence[Transition]: ...
     def open(self) -> list[Alarm]: ...
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]: ...
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]: ...
@@ -86,6 +87,7 @@ class Flusher:
         self._ticked_s = time.monotonic()
         self._maintained_s = time.monotonic()
         self._waiters: deque[_Waiter] = deque()
+        self._errands: deque[tuple[Callable[[], Sequence[Transition]], Future[None]]] = deque()
         self._flushed = 0  # commits of this run that are stored and judged
         self._stopping = False
         self.problem = ""  # why nothing is stored at the moment
@@ -104,6 +106,13 @@ class Flusher:
         self._waiters.append(waiter)
         self._committer.wake()
         return waiter.answer
+
+    def between(self, do: Callable[[], Sequence[Transition]]) -> Future[None]:
+        """Do something with the alarms between two segments, in the flush thread; people hear of what it changes."""
+        done: Future[None] = Future()
+        self._errands.append((do, done))
+        self._committer.wake()
+        return done
 
     def stop(self, timeout_s: float) -> None:
         """Flush what is committed, write a snapshot, and end; what cannot be stored stays in the log."""
@@ -140,9 +149,18 @@ class Flusher:
         if segment is not None:
             self.flush(segment)
         self._answer_waiters()
+        while self._errands:
+            self._run_errand(*self._errands.popleft())
         if time.monotonic() - self._ticked_s >= 1:
             self._ticked_s = time.monotonic()
             self._every_second()
+
+    def _run_errand(self, do: Callable[[], Sequence[Transition]], done: Future[None]) -> None:
+        try:
+            self._publish(Judged(Batch(self._index, *NO_ROWS), empty_verdict(0), do()))
+            done.set_result(None)
+        except AlmenaraError as error:
+            done.set_exception(error)
 
     def _answer_waiters(self) -> None:
         self._made = deque(one for one in self._made if not one.flushed(self._flushed))

@@ -15,6 +15,8 @@ from pathlib import Path
 from almenara.model.errors import FolderError
 from almenara.pipeline.log import sync_folder
 
+#: What `almenara up --listen-all` made for callers from other machines; may be there before the folder has a format.
+TOKEN_FILE = "token"  # noqa: S105  its name, not its content
 #: Raised by one whenever an older program could misread the folder.
 FORMAT = 1
 
@@ -56,7 +58,7 @@ class DataFolder:
     def _check_format(self) -> None:
         marker = self.path / "format"
         if not marker.exists():
-            if any(p.name not in {"lock", "format.new", "lost+found"} for p in self.path.iterdir()):
+            if any(p.name not in {"lock", "format.new", TOKEN_FILE, "lost+found"} for p in self.path.iterdir()):
                 raise FolderError(
                     f"{self.path}: is not empty and no data folder of this program; give --data another folder"
                 )

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -75,6 +76,7 @@ class Pipeline:
         self.addresses: dict[str, str] = {}
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
+        self.demo: Any = None
         self.ledger = Ledger(self.counters, clock, folder.aside)
         self.decoders = Decoders(options.codecs)
         self._started_s = time.monotonic()
@@ -262,6 +264,10 @@ class Pipeline:
             return replay(reader, self.index, self._watch(detector), ids, start, end)
 
         return StoredRows(self.index, reader, replayer, names)
+
+    async def replace_rules(self, rules: Sequence[object], notifiers: Sequence[str]) -> None:
+        """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
+        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 
     # --- how it is doing
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 
 from almenara.bus.contract import Bus
 from almenara.model.batch import Batch
@@ -24,27 +25,33 @@ CLIENTS_S = 2.0
 class Inputs:
     """Tasks that feed a pipeline; one that fails is begun again, and the page Sources says why it failed."""
 
-    def __init__(self, hub: Pipeline, bus: Bus | None, collectors: Mapping[str, Collector]):
-        self._hub, self._bus, self._collectors = hub, bus, collectors
+    def __init__(self, hub: Pipeline, bus: Bus | None):
+        self._hub, self._bus = hub, bus
         self._tasks: list[asyncio.Task[None]] = []
+        self._collecting: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin. The bus must be started, behind `hub.offset(BUS)`."""
-        self._run("own figures", self._own_figures)
-        for name, collector in self._collectors.items():
-            self._run(name, lambda collector=collector, name=name: self._collect(name, collector))
+        """Begin to read the bus, which must be started behind `hub.offset(BUS)`, and to keep the hub's own figures."""
+        self._tasks.append(self._run("own figures", self._own_figures))
         if self._bus is not None:
-            self._run("mqtt", lambda bus=self._bus: self._read(bus))
-            self._run("mqtt clients", lambda bus=self._bus: self._watch_clients(bus))
+            self._tasks.append(self._run("mqtt", partial(self._read, self._bus)))
+            self._tasks.append(self._run("mqtt clients", partial(self._watch_clients, self._bus)))
+
+    def collect(self, collectors: Mapping[str, Collector]) -> None:
+        """Begin to collect."""
+        self._collecting += [self._run(name, partial(self._collect, name, one)) for name, one in collectors.items()]
+
+    async def pause_collecting(self) -> None:
+        """Collect nothing more."""
+        await _end(self._collecting)
+        self._collecting = []
 
     async def stop(self) -> None:
         """End all tasks."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await _end(self._tasks + self._collecting)
 
-    def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
-        self._tasks.append(asyncio.create_task(self._keep_running(name, work), name=f"input {name}"))
+    def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
+        return asyncio.create_task(self._keep_running(name, work), name=f"input {name}")
 
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         wait_s = 1.0
@@ -114,3 +121,9 @@ class Inputs:
             await self._commit_own(
                 "collector:own figures", Batch.of((encode_key(f.name, f.labels), now, f.value) for f in figures)
             )
+
+
+async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
@@ -22,6 +23,10 @@ class NoAlarms:
 
     def tick(self, now_ns: int) -> Sequence[Transition]:
         """No rule, no change."""
+        return ()
+
+    def replace_rules(self, rules: Sequence[Any], notifiers: Sequence[str]) -> Sequence[Transition]:
+        """Still none."""
         return ()
 
     def open(self) -> list[Alarm]:

@@ -1,0 +1,198 @@
+"""`almenara up`: put a hub together from its configuration, run it until somebody stops it, and say where it is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import socket
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from almenara._version import __version__
+from almenara.cli.demo import Demo, fresh_demo_folder
+from almenara.config.build import Built, build
+from almenara.config.load import Config, load
+from almenara.config.running import Running
+from almenara.config.schema import split_address
+from almenara.model.errors import AlmenaraError, ConfigError, PortTaken, Problem
+from almenara.pipeline.folder import TOKEN_FILE
+from almenara.pipeline.inputs import BUS
+from almenara.web.app import create_app
+from almenara.web.server import bind, serve
+
+log = logging.getLogger("almenara")
+
+#: With its default port taken, the broker looks this many ports further for a free one.
+NEXT_PORTS = 20
+#: Who MQTT clients are with the token that --listen-all made.
+MQTT_USER = "almenara"
+
+
+def run(
+    config: Path | None, data: Path | None, http: str | None, mqtt: str | None, listen_all: bool, demo: bool,
+    speed: float,
+) -> int:  # fmt: skip
+    """Run a hub; 0 when it was stopped, 1 when it failed."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    if speed != 1 and not demo:
+        raise ConfigError([Problem("command line: --speed", "goes with --demo only")])
+    overrides, token = _overrides(config, data, http, mqtt, listen_all)
+    if demo and data is None:
+        overrides["data.folder"] = str(fresh_demo_folder())
+    hub = _Hub(load(config, overrides), overrides, token, Demo(speed) if demo else None)
+    return asyncio.run(hub.run())
+
+
+def _overrides(
+    config: Path | None, data: Path | None, http: str | None, mqtt: str | None, listen_all: bool
+) -> tuple[dict[str, Any], str]:
+    """What the command line says over the file, and the token that was made for --listen-all."""
+    found: dict[str, Any] = {"data.folder": str(data) if data else None, "http.listen": http, "mqtt.listen": mqtt}
+    found = {k: v for k, v in found.items() if v is not None}
+    if not listen_all:
+        return found, ""
+    before = load(config, {k: v for k, v in found.items() if k == "data.folder"})
+    token, is_new = kept_token(before.data.folder)
+    found.setdefault("http.listen", f"0.0.0.0:{split_address(before.http.listen)[1]}")
+    if not before.mqtt.url:
+        found.setdefault("mqtt.listen", f"0.0.0.0:{split_address(before.mqtt.listen)[1]}")
+    if not before.http.token:
+        found["http.token"] = token
+    if not before.mqtt.password:
+        found |= {"mqtt.username": MQTT_USER, "mqtt.password": token}
+    return found, token if is_new else ""
+
+
+def kept_token(folder: Path) -> tuple[str, bool]:
+    """The token that --listen-all made for this data folder, and whether it was made just now."""
+    path = folder / TOKEN_FILE
+    if path.exists():
+        return path.read_text().strip(), False
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    token = secrets.token_urlsafe(24)
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(token + "\n")
+    return token, True
+
+
+class _Hub:
+    """One run of a hub."""
+
+    def __init__(self, config: Config, overrides: Mapping[str, Any], token: str, demo: Demo | None):
+        self._config, self._overrides, self._token, self._demo = config, overrides, token, demo
+        self._began_s = time.monotonic()
+        self._stop = asyncio.Event()
+        self._notes: list[str] = []
+
+    async def run(self) -> int:
+        """Start, serve, stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, self._stop.set)
+        http = bind(*split_address(self._config.http.listen))
+        try:
+            clock = self._demo.clock if self._demo else time.time_ns
+            built = build(self._config, clock=clock, more=self._demo.collectors if self._demo else None)
+            return await self._with_pipeline(built, http)
+        finally:
+            http.close()
+
+    async def _with_pipeline(self, built: Built, http: socket.socket) -> int:
+        pipeline = built.pipeline
+        await pipeline.start()
+        running: Running | None = None
+        try:
+            built = await self._with_bus(built)
+            if self._demo:
+                await self._demo.load(pipeline)
+            running = Running(built, self._overrides)
+            await running.start()
+            await self._serve(running, http)
+        finally:
+            if running is not None:
+                await running.stop()
+            await pipeline.stop()
+        return 1 if pipeline.failure else 0
+
+    async def _with_bus(self, built: Built) -> Built:
+        """The same with its broker started: where the default port is taken, on the next free one."""
+        if built.bus is None:
+            return built
+        resume = built.pipeline.offset(BUS)
+        try:
+            await built.bus.start(resume)
+            return built
+        except PortTaken as error:
+            if "mqtt.listen" in self._config.given:
+                raise AlmenaraError(f"--mqtt {error}") from error
+        taken = self._config.mqtt.listen
+        host, port = split_address(taken)
+        for other in range(port + 1, port + NEXT_PORTS):
+            with contextlib.suppress(PortTaken):
+                moved = built.with_mqtt_on(f"{host}:{other}")
+                await moved.bus.start(resume)
+                self._notes.append(
+                    f'{taken} has another broker. To read from that one instead: [mqtt] url = "mqtt://{taken}"'
+                )
+                return moved
+        raise AlmenaraError(f"{host}: ports {port} to {port + NEXT_PORTS - 1} are all taken; choose one with --mqtt")
+
+    async def _serve(self, running: Running, http: socket.socket) -> None:
+        pipeline = running.built.pipeline
+        pipeline.addresses["http"] = _address(http)
+        if running.built.bus is not None:
+            pipeline.addresses["mqtt"] = running.built.bus.address
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(running.reload()))
+        app = create_app(pipeline, token=str(self._config.http.token) or None, reload=running.reload)
+        serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
+        failing = asyncio.create_task(pipeline.failed.wait())
+        self._show_banner(running.built)
+        await asyncio.wait((serving, failing), return_when=asyncio.FIRST_COMPLETED)
+        self._stop.set()
+        failing.cancel()
+        await serving
+
+    def _show_banner(self, built: Built) -> None:
+        host, port = split_address(built.pipeline.addresses["http"])
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        rows = [
+            ("Dashboard", f"http://{shown}:{port}/"),
+            ("MQTT", built.pipeline.addresses.get("mqtt", "off")),
+            ("Data", str(self._config.data.folder.resolve())),
+        ]
+        if self._token:
+            rows.append(
+                ("Token", f"{self._token}  (shown once; MQTT: user {built.config.mqtt.username}, same password)")
+            )
+        console = Console(highlight=False, soft_wrap=True)
+        console.print()
+        console.print(Text.assemble(("  Almenara ", "bold"), f"{__version__}, ready in {self._took():.1f} s"))
+        for name, value in rows:
+            console.print(Text.assemble((f"  {name:<10}", "dim"), value))
+        for note in self._notes:
+            console.print(Text.assemble(("  Note      ", "yellow"), note))
+        console.print(Text("  Ctrl-C stops it; what was acknowledged stays.\n", "dim"))
+
+    def _took(self) -> float:
+        """Seconds since the program was started, imports included, where the system tells."""
+        try:
+            import psutil
+
+            return time.time() - float(psutil.Process().create_time())
+        except ImportError:
+            return time.monotonic() - self._began_s
+
+
+def _address(sock: socket.socket) -> str:
+    host, port = sock.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,124 @@
+"""From a checked `Config` to a built hub. Nothing is started here, but the data folder is locked and the store opened."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from almenara.alarm.book import Book
+from almenara.alarm.rules import Rule
+from almenara.bus.contract import Bus
+from almenara.bus.embedded import EmbeddedBus
+from almenara.bus.external import ExternalBus
+from almenara.config.load import Config
+from almenara.config.schema import Plugin, split_address
+from almenara.pipeline.admission import Limits
+from almenara.pipeline.decoding import Decoding
+from almenara.pipeline.folder import DataFolder
+from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
+from almenara.pipeline.index import Selector, SeriesIndex
+from almenara.pipeline.judge import Watch
+from almenara.plugin import registry
+from almenara.plugin.contracts import Collector, Notifier
+from almenara.query import parse_selector
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """The parts of a hub, put together and not started."""
+
+    config: Config
+    pipeline: Pipeline
+    bus: Bus | None
+    collectors: Mapping[str, Collector]
+    notifiers: Mapping[str, Notifier]
+
+    def with_mqtt_on(self, listen: str) -> Built:
+        """The same hub with its broker at another address."""
+        config = replace(self.config, mqtt=replace(self.config.mqtt, listen=listen))
+        return replace(self, config=config, bus=make_bus(config, self.pipeline.folder, self.pipeline.clock))
+
+
+def build(
+    config: Config, *, clock: Callable[[], int] = time.time_ns, more: Mapping[str, Collector] | None = None
+) -> Built:
+    """Put a hub together. `more`: collectors beside the config's. Raises FolderError, StoreError, MissingExtra."""
+    folder = DataFolder(config.data.folder)
+    try:
+        store = config.store.build(folder=folder.store)
+        pipeline = Pipeline(
+            folder, store, options(config), alarms=lambda index: _alarms(config, folder, index), clock=clock
+        )
+        collecting = collectors(config, clock) | dict(more or {})
+        return Built(config, pipeline, make_bus(config, folder, clock), collecting, notifiers(config))
+    except BaseException:
+        folder.close()
+        raise
+
+
+def collectors(config: Config, clock: Callable[[], int]) -> dict[str, Collector]:
+    """The collectors of the config."""
+    return {name: plugin.build(clock=clock) for name, plugin in config.collectors.items()}
+
+
+def notifiers(config: Config) -> dict[str, Notifier]:
+    """The notifiers of the config."""
+    return {name: plugin.build() for name, plugin in config.notifiers.items()}
+
+
+def options(config: Config) -> Options:
+    """What the pipeline is made of."""
+    data = config.data
+    return Options(
+        watches=[_watch(config, plugin) for plugin in config.detectors.values()],
+        codecs=codecs(config),
+        limits=Limits(data.future_s, data.retention, data.series_limit, data.new_series_per_minute),
+        min_free_bytes=int(data.min_free_mb * 1e6),
+        fingerprint=fingerprint_of([config.site.timezone, [asdict(p) for p in config.detectors.values()]]),
+    )
+
+
+def _watch(config: Config, plugin: Plugin) -> Watch:
+    matchers = parse_selector(plugin.match) if plugin.match else ()
+    return Watch(plugin.name, tuple(matchers), lambda: plugin.build(timezone=config.site.timezone))
+
+
+def codecs(config: Config) -> dict[str, Decoding]:
+    """Every installed codec by its name, and those of [topics] by their topic filter."""
+    found = {name: Decoding(registry.load("codec", name)) for name in registry.names("codec")}
+    # The most exact filter decides: `#` and shorter ones come last.
+    for pattern, plugin in sorted(config.topics.items(), key=lambda item: (item[0].count("#"), -len(item[0]))):
+        found[f"topic {pattern}"] = Decoding(plugin.build, pattern)
+    return found
+
+
+def rules(config: Config) -> list[Rule]:
+    """The rules of the config, as the alarm room knows them."""
+    return [
+        Rule(name, r.expr, r.for_, r.keep_firing_for, r.severity or "", dict(r.labels), dict(r.annotations))
+        for name, r in config.rules.items()
+    ]
+
+
+def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
+    causes = next((registry.load("detector", p.plugin).causes for p in config.detectors.values()), ())
+    return Book(
+        folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
+        causes=causes, notifiers=list(config.notifiers),
+    )  # fmt: skip
+
+
+def make_bus(config: Config, folder: DataFolder, clock: Callable[[], int]) -> Bus | None:
+    """The bus of the config; None where MQTT is switched off."""
+    mqtt = config.mqtt
+    if not mqtt.enabled:
+        return None
+    given: dict[str, Any] = {
+        "username": mqtt.username, "password": mqtt.password, "name": config.site.name, "clock": clock,
+    }  # fmt: skip
+    if mqtt.url:
+        return ExternalBus(mqtt.url, topics=mqtt.topics, **given)
+    host, port = split_address(mqtt.listen)
+    return EmbeddedBus(folder.path, host, port, **given)

@@ -1,0 +1,90 @@
+"""A hub at work and its configuration: what runs beside the pipeline, and how a new configuration is taken over."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from almenara.alarm.send import Sender
+from almenara.config.build import Built, codecs, collectors, notifiers, rules
+from almenara.config.load import Config, load
+from almenara.model.errors import AlmenaraError, ConfigError, Problem
+from almenara.pipeline.inputs import Inputs
+from almenara.pipeline.outputs import Outputs
+from almenara.plugin.contracts import Notifier
+from almenara.query import parse_selector
+
+log = logging.getLogger(__name__)
+
+#: Sections that a running hub cannot take over; all others it can.
+FIXED = ("site", "http", "mqtt", "data", "detectors", "stores")
+
+
+class Running:
+    """Inputs, outputs and notifications of a hub whose pipeline and bus are started."""
+
+    def __init__(self, built: Built, overrides: Mapping[str, Any]):
+        self.built = built
+        self._config, self._overrides = built.config, dict(overrides)
+        self._reloading = asyncio.Lock()
+
+    async def start(self) -> None:
+        """Begin to collect, to read the bus, to publish and to notify."""
+        self._inputs = Inputs(self.built.pipeline, self.built.bus)
+        self._inputs.start()
+        self._inputs.collect(self.built.collectors)
+        self._begin_outputs(self._config, self.built.notifiers)
+
+    def _begin_outputs(self, config: Config, notifying: Mapping[str, Notifier]) -> None:
+        hub, bus = self.built.pipeline, self.built.bus
+        self._outputs: Outputs | None = None
+        if bus is not None:
+            self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
+            self._outputs.start()
+        sender = Sender(hub.folder.database, notifying, hub.alarms, hub.clock)
+        self._sending = asyncio.create_task(sender.run(), name="notify")
+
+    async def stop(self) -> None:
+        """End all of them, and the bus."""
+        await self._inputs.stop()
+        await self._end_outputs()
+        if self.built.bus is not None:
+            await self.built.bus.stop()
+
+    async def _end_outputs(self) -> None:
+        if self._outputs is not None:
+            await self._outputs.stop()
+        self._sending.cancel()
+        await asyncio.gather(self._sending, return_exceptions=True)
+
+    async def reload(self) -> Sequence[Problem]:
+        """Read the file again and take it over; with any mistake in it everything stays as it was."""
+        async with self._reloading:
+            try:
+                return await self._take_over(load(self._config.path, self._overrides))
+            except ConfigError as error:
+                problems = error.problems
+            except AlmenaraError as error:
+                problems = (Problem(str(self._config.path), str(error)),)
+            for problem in problems:
+                log.error("the configuration stays as it was: %s", problem)
+            return problems
+
+    async def _take_over(self, config: Config) -> Sequence[Problem]:
+        if fixed := [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]:
+            hint = "restart the hub to change these; nothing was changed"
+            raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
+        hub = self.built.pipeline
+        collecting, notifying = collectors(config, hub.clock), notifiers(config)
+        extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
+        await self._inputs.pause_collecting()
+        await self._end_outputs()
+        hub.decoders.replace(codecs(config))
+        await hub.replace_rules(rules(config), list(config.notifiers))
+        self._config = config
+        self._inputs.collect(collecting | extra)
+        self._begin_outputs(config, notifying)
+        log.info("took over %s", config.path)
+        return ()
