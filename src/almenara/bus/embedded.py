@@ -107,8 +107,8 @@ class EmbeddedBus:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """lost: durable messages gone before they were read; best_effort_lost: QoS 0 dropped; ignored: our own messages;
-        restarts of the broker; backlog (a gauge): what the durable stream still holds for us."""
+        """lost: durable messages gone before they were read; best_effort_lost: QoS 0 dropped; ignored: our own output;
+        restarts: of the broker; backlog (a gauge): what the durable stream still holds for us."""
         reader = self._reader
         return self._counters | {
             "lost": self._counters["lost"] + (reader.lost if reader else 0),
@@ -129,6 +129,7 @@ class EmbeddedBus:
         self._mqtt = Mqtt(
             url=f"mqtt://{_reachable(settings.host)}:{settings.port}",
             username=settings.hub.user, password=Secret(settings.hub.password), will_topic=self._status,
+            _will_qos=0,  # our end is the broker's: when it says this it stores nothing any more (see server.py)
         )  # fmt: skip
         await self._mqtt.start()
         for work in (self._read_stream, self._read_tap, self._watch):
@@ -199,8 +200,8 @@ class EmbeddedBus:
                 packets = await reader.fetch()
                 if reader.lost > lost:
                     self._lose(
-                        f"{reader.lost - lost} messages before offset {reader.position} were dropped by the broker before "
-                        "they were read: its stream was full, or they were too old"
+                        f"{reader.lost - lost} messages before offset {reader.position} were dropped by the broker "
+                        "before they were read: its stream was full, or they were too old"
                     )
                     lost = reader.lost
                 self._position = reader.position

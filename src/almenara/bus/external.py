@@ -71,8 +71,8 @@ class ExternalBus:
 
     @property
     def counters(self) -> Mapping[str, int]:
-        """best_effort_lost: QoS 0 dropped; ignored: our own messages; retained_skipped: old values that a broker shows to
-        each new subscription; restarts: of the connection."""
+        """best_effort_lost: QoS 0 dropped; ignored: our own output; retained_skipped: old values that a broker shows
+        to each new subscription; restarts: of the connection."""
         return {
             "lost": 0,
             "best_effort_lost": self._mqtt.best_effort_lost,

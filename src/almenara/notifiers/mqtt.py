@@ -33,7 +33,7 @@ class Message(NamedTuple):
 
 
 def alarm_message(transition: Transition, root: str = ROOT) -> Message:
-    """What to publish when an alarm changes: retained JSON while it is open, an empty retained message once it is not."""
+    """What to publish when an alarm changes: retained JSON while it is open, then an empty retained message."""
     series = transition.series
     topic = f"{root}/alarm/{slug(transition.rule)}/{slug(str(series), series.key)}"
     if transition.state in (State.RESOLVED, State.INACTIVE):

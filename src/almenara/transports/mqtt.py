@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import socket
 import ssl
 import threading
 import time
@@ -104,6 +105,7 @@ class Mqtt:
         session_s: float = 604_800.0,
         will_topic: str = "",
         clock: Callable[[], int] = time.time_ns,
+        _will_qos: int = 1,
     ) -> None:
         self.address = Address.parse(url)
         self.problem = "not connected yet"  # empty while connected
@@ -113,7 +115,8 @@ class Mqtt:
         self.retained_skipped = 0  # old messages that the broker shows to each new subscriber
         if will_topic:
             check_topic(will_topic)
-        self._topics, self._qos, self._will, self._clock = tuple(topics), qos, will_topic, clock
+        self._topics, self._qos, self._clock = tuple(topics), qos, clock
+        self._will, self._will_qos = will_topic, _will_qos
         self._five, self._session_s = version == "5", session_s
         self._keepalive_s, self._persistent = keepalive_s, bool(client_id)
         self._lock = threading.Lock()
@@ -140,13 +143,13 @@ class Mqtt:
         if username:
             client.username_pw_set(username, password)
         if self._will:
-            client.will_set(self._will, OFFLINE, qos=1, retain=True)
+            client.will_set(self._will, OFFLINE, qos=self._will_qos, retain=True)
         client.reconnect_delay_set(1, 60)
         client.max_inflight_messages_set(_MOST_SENDING)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail = self._on_connect_fail
         client.on_message, client.on_publish = self._on_message, self._on_publish
-        client.on_subscribe = self._on_subscribe
+        client.on_subscribe, client.on_socket_open = self._on_subscribe, _no_delay
         return client
 
     # --- our side: coroutines of one loop ---
@@ -358,6 +361,11 @@ class Mqtt:
 
 
 _LOST = "lost"
+
+
+def _no_delay(_client: Any, _data: Any, sock: socket.socket) -> None:
+    """Without this a small message waits up to 40 ms for the acknowledgement of the one before it (Nagle)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def _nothing(_error: Exception | None) -> None:
