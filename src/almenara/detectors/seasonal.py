@@ -8,7 +8,7 @@ apart as they are seen. A fault is not learned while it lasts, and a new level i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from almenara.analysis.seasonal_slot import SLOT
 from almenara.analysis.tails import depth_of
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import DAY_NS, NS
+from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
 FORMAT = 1
@@ -26,10 +27,12 @@ FORMAT = 1
 class Seasonal:
     """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
 
-    timezone: IANA name of the zone whose days and weeks count. p_limit: how likely, a row, a value must be to score 1
-    or more on usual data. accept_after_s: seconds after which a lasting new level is taken as usual.
-
     State: 1.7 kB a series, constant. Not thread-safe: one thread judges.
+
+    Options:
+        timezone: IANA name of the zone whose days and weeks count.
+        p_limit: How likely a usual row is to score 1 or more; fewer false alarms with a smaller one.
+        accept_after_s: Seconds after which a lasting new level is taken as usual; young series accept it sooner.
     """
 
     causes = (
@@ -44,7 +47,13 @@ class Seasonal:
     #: How much stored history a replay needs to say what the live detector says.
     warmup_s = 28 * DAY_NS // NS
 
-    def __init__(self, *, timezone: str = "UTC", p_limit: float = 1e-4, accept_after_s: float = 86_400.0) -> None:
+    def __init__(
+        self,
+        *,
+        timezone: str = "UTC",
+        p_limit: Annotated[float, Range(1e-12, 0.01)] = 1e-4,
+        accept_after_s: Annotated[float, Range(1)] = 86_400.0,
+    ) -> None:
         if not 1e-12 <= p_limit <= 0.01:
             raise ValueError(f"p_limit: must be from 1e-12 to 0.01; got {p_limit!r}")
         if not 0 < accept_after_s < float("inf"):
