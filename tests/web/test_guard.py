@@ -51,6 +51,10 @@ def test_names_that_were_allowed_are_answered(serving: Callable[..., Served]) ->
     served = serving(allowed_hosts=["monitor.example"])
     assert served.client.get("/-/healthy", headers={"host": "monitor.example"}).status_code == 200
     assert served.client.get("/-/healthy", headers={"host": "other.example"}).status_code == 421
+    locked = serving(token=TOKEN, allowed_hosts=["monitor.example"])
+    for host, status in (("monitor.example", 200), ("localhost", 200), ("other.example", 421)):
+        headers = {"host": host, "authorization": f"Bearer {TOKEN}"}
+        assert locked.client.get("/api/v1/status", headers=headers).status_code == status
     ours = {"host": "monitor.example", "origin": "https://monitor.example"}
     assert served.client.post("/write", content=b"x v=1", headers=ours).status_code == 204
 

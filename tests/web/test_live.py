@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import numpy as np
 import orjson
+import psutil
 import pytest
 from tests.web.conftest import NOW, S, Served, transition, verdict_of
 
@@ -19,7 +20,7 @@ from almenara.model.batch import Batch
 from almenara.model.series import Series, SeriesTable
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.query import parse_selector
-from almenara.web import live
+from almenara.web import live, server
 from almenara.web.live import compact
 
 Events = Iterator[tuple[str, Any]]
@@ -50,6 +51,12 @@ def until(condition: Callable[[], bool], seconds: float = 5) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def accepted(served: Served) -> int:
+    """Connections that the server holds."""
+    found = psutil.Process().net_connections("tcp")
+    return sum(1 for one in found if one.laddr.port == served.port and one.raddr)
 
 
 def put(served: Served, *rows: tuple[Series, int, float], transitions: Any = ()) -> None:
@@ -104,6 +111,7 @@ def test_a_reader_that_takes_nothing_is_dropped_and_counted(
     serving: Callable[..., Served], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(live, "STALLED_S", 0.3)
+    monkeypatch.setattr(server, "_SWEEP_S", 0.1)
     served = serving()
     table = SeriesTable.of([Series.of("flood", n=str(i), long="x" * 500) for i in range(1000)])
     n = np.arange(1000)
@@ -118,7 +126,8 @@ def test_a_reader_that_takes_nothing_is_dropped_and_counted(
             return served.hub.counters.value("almenara_live_dropped_total") == 1
 
         until(flooded, 10)
-    assert len(served.hub.feed) == 0
+        assert len(served.hub.feed) == 0
+        until(lambda: accepted(served) == 0)  # what it never read is not kept for it
 
 
 def test_bad_parameters_are_refused_and_streams_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,9 @@ def test_limit_cuts_and_warns(api: Served) -> None:
     assert cut["warnings"] == ["results truncated due to limit"]
     assert "warnings" not in get(api, "series", match="temp_v", limit=2)
     assert get(api, "label/city/values", limit=1)["data"] == ["Chennai"]
+    one = get(api, "query", query="temp_v", limit=1)
+    assert (len(one["data"]["result"]), one["warnings"]) == (1, ["results truncated due to limit"])
+    assert len(get(api, "query_range", query="temp_v", start=T - 60, end=T, step=60, limit=2)["data"]["result"]) == 2
 
 
 def test_grafana_finds_what_it_asks_at_first(api: Served) -> None:

@@ -69,11 +69,10 @@ class Guard:
 
     def _is_allowed_host(self, host: bytes) -> bool:
         name = _host_name(host.decode("latin-1"))
-        if name in self._allowed:
+        if name in self._allowed or is_loopback(name):
             return True
-        if self._token is not None:  # a page rebound to our address has neither our cookie nor the token
-            return not self._allowed
-        return is_loopback(name)
+        # A page rebound to our address has neither our cookie nor the token.
+        return self.needs_token and not self._allowed
 
     def _check_origin(self, origin: str, host: str, scheme: str) -> None:
         theirs = urlsplit(origin)

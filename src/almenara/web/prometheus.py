@@ -47,7 +47,7 @@ class PrometheusApi:
         params = await read_params(request, self._limits)
         time = params.time("time", self._pipeline.clock())
         matrix = await self._ask(params, time, time, 0)
-        return await _success(lambda: to_prometheus(matrix, True))
+        return await _answer(matrix, True, _limit(params))
 
     async def query_range(self, request: Request) -> Response:
         """GET, POST /api/v1/query_range: an expression at every step from start to end."""
@@ -66,7 +66,7 @@ class PrometheusApi:
                 "Try decreasing the query resolution (?step=XX)",
             )
         matrix = await self._ask(params, start, end, step)
-        return await _success(lambda: to_prometheus(matrix, False))
+        return await _answer(matrix, False, _limit(params))
 
     async def _ask(self, params: Params, start: int, end: int, step: int) -> Matrix:
         timeout_ns = min(params.duration_ns("timeout", _TIMEOUT), _LONGEST_NS)
@@ -126,6 +126,13 @@ def _values_of(index: Any, ids: np.ndarray, label: str) -> list[str]:
 def _limit(params: Params) -> int:
     """`limit`, where 0 or none is as many as one answer holds."""
     return params.whole("limit", 0, 0, 10**12) or MAX_LISTED if params.many("limit") else MAX_LISTED
+
+
+async def _answer(matrix: Matrix, instant: bool, limit: int) -> Response:
+    if matrix.scalar or len(matrix) <= limit:
+        return await _success(lambda: to_prometheus(matrix, instant))
+    few = Matrix(matrix.labels[:limit], matrix.times, matrix.values[:limit], matrix.present[:limit])
+    return await _success(lambda: to_prometheus(few, instant), truncated=True)
 
 
 async def _success(data: Callable[[], object], truncated: bool = False) -> Response:

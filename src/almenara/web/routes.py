@@ -80,8 +80,8 @@ def _queries(floor: Floor) -> list[Endpoint]:
     api, some = floor.prometheus, ("match[]", "limit")
     csv, events = "text/csv", "text/event-stream"
     return [
-        Endpoint("/api/v1/query", _BOTH, api.query, ("query", "time", "timeout")),
-        Endpoint("/api/v1/query_range", _BOTH, api.query_range, ("query", "start", "end", "step", "timeout")),
+        Endpoint("/api/v1/query", _BOTH, api.query, ("query", "time", "timeout", "limit")),
+        Endpoint("/api/v1/query_range", _BOTH, api.query_range, ("query", "start", "end", "step", "timeout", "limit")),
         Endpoint("/api/v1/series", _BOTH, api.series, some),
         Endpoint("/api/v1/labels", _BOTH, api.labels, some),
         Endpoint("/api/v1/label/{name}/values", _GET, api.label_values, some),

@@ -125,7 +125,7 @@ async def _run(app: Any, sock: socket.socket, stop: asyncio.Event, grace_s: floa
         lifespan="off",
         interface="asgi3",
         log_config=None,
-        log_level="error",
+        log_level="critical",  # the app logs what goes wrong in it; the rest is noise made by clients
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -144,13 +144,21 @@ async def _run(app: Any, sock: socket.socket, stop: asyncio.Event, grace_s: floa
         for helper in helpers:
             helper.cancel()
         await serving
+    for helper in helpers:
+        if helper.done() and not helper.cancelled():
+            helper.result()  # a bug in one of them is told, not swallowed
 
 
 async def _sweep(server: uvicorn.Server) -> None:
-    """Close connections whose next request does not get past its headers."""
+    """Close connections whose next request stays in its headers; end those whose close does not get through."""
+    closing: set[Protocol] = set()
     while True:
         await asyncio.sleep(_SWEEP_S)
         limit = asyncio.get_running_loop().time() - HEAD_TIMEOUT_S
-        for connection in list(server.server_state.connections):
-            if isinstance(connection, Protocol) and connection.head_bytes >= 0 and connection.head_since < limit:
+        connections = {one for one in server.server_state.connections if isinstance(one, Protocol)}
+        for connection in connections & closing:
+            connection.transport.abort()  # the reader takes nothing, so what is left to send would wait for ever
+        for connection in connections:
+            if connection.head_bytes >= 0 and connection.head_since < limit:
                 connection.transport.close()
+        closing = {one for one in connections if one.transport.is_closing()}
