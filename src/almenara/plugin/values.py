@@ -35,8 +35,8 @@ class Range:
         if self.low is not None and self.high is not None:
             if whole and self.high - self.low <= 4:
                 return _one_of([str(n) for n in range(int(self.low), int(self.high) + 1)])
-            return f"from {self.low:g} to {self.high:g}"
-        return f"at least {self.low:g}" if self.low is not None else f"at most {self.high:g}"
+            return f"from {_number(self.low)} to {_number(self.high)}"
+        return f"at least {_number(self.low)}" if self.low is not None else f"at most {_number(self.high)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +293,10 @@ def toml_key(name: str) -> str:
     """A key as TOML writes it: in quotes where it has other characters than letters, digits, `-` and `_`."""
     bare = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
     return name if bare else _quoted(name)
+
+
+def _number(value: float | None) -> str:
+    return f"{value:g}" if isinstance(value, float) and not value.is_integer() else f"{value:.0f}"
 
 
 def _one_of(words: list[str]) -> str:
