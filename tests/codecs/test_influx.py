@@ -249,6 +249,14 @@ number = st.one_of(
 number |= st.decimals(allow_nan=False, allow_infinity=False).map(str)
 
 
+def totals(rejected: list[tuple[str, str, int]]) -> Counter:
+    """Rows by reason."""
+    found: Counter = Counter()
+    for _, reason, n in rejected:
+        found[reason] += n
+    return found
+
+
 def escaped(text: str) -> str:
     return text.replace(",", "\\,").replace(" ", "\\ ").replace("=", "\\=")
 
@@ -288,7 +296,9 @@ def test_the_compiled_reader_equals_its_twin(payload: bytes, precision: str) -> 
             for i, t, v in zip(b.id.tolist(), b.time.tolist(), b.value.tolist(), strict=True)
         ]
         assert got == [(key, t, struct.pack("d", v)) for key, t, v in want_rows]
-        assert Counter(reasons(decoded)) == Counter(want_rejected)
+        assert totals(reasons(decoded)) == totals(want_rejected)
+        if len(want_rejected) <= 8:  # more of one kind are not listed one by one
+            assert Counter(reasons(decoded)) == Counter(want_rejected)
 
 
 @settings(max_examples=80, deadline=None)
