@@ -147,3 +147,37 @@ def test_the_agent_has_a_name_of_its_own(capsys: pytest.CaptureFixture[str]) -> 
     said = capsys.readouterr().out
     assert "puma-agent" in said
     assert "--hub" in said
+
+
+BASE_INSTALL = """
+import sys
+for name in ("numpy", "numba", "pandas", "httpx", "chdb", "orjson", "starlette", "uvicorn", "promql_parser"):
+    sys.modules[name] = None
+from almenara.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "said"),
+    [
+        (["up"], 1, "almenara up needs packages that are not installed: pip install 'almenara[hub]'"),
+        (["query", "up"], 1, "almenara query needs packages that are not installed: pip install 'almenara[notebook]'"),
+        (["init"], 0, ""),
+        (["plugins"], 0, ""),
+        (["agent", "--help"], 0, ""),
+    ],
+)
+def test_the_base_install_says_which_extra_is_needed(args: list[str], code: int, said: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", BASE_INSTALL, *args], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == code, done.stderr
+    assert done.stderr.strip() == (f"error: {said}" if said else "")
+
+
+def test_defaults_are_shown_in_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("up", "--help") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "127.0.0.1:8642" in said
+    assert "./almenara-data" in said

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from almenara._version import __version__
-from almenara.model.errors import AlmenaraError
+from almenara.model.errors import AlmenaraError, MissingExtra
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -45,13 +45,13 @@ def _root(
 def _up(
     config: Config = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for everything kept.  [default: ./almenara-data]")
+        Path | None, typer.Option(metavar="DIR", help="Folder for everything kept.", show_default="./almenara-data")
     ] = None,
     http: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for HTTP.  [default: 127.0.0.1:8642]")
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for HTTP.", show_default="127.0.0.1:8642")
     ] = None,
     mqtt: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for MQTT.  [default: 127.0.0.1:1883]")
+        str | None, typer.Option(metavar="HOST:PORT", help="Where to listen for MQTT.", show_default="127.0.0.1:1883")
     ] = None,
     listen_all: Annotated[
         bool, typer.Option("--listen-all", help="Listen to other machines too; makes a token where none is set.")
@@ -62,7 +62,12 @@ def _up(
     ] = 1.0,
 ) -> None:
     """Run the hub: broker, store, judging, alarms, dashboard. Needs no configuration."""
-    from almenara.cli.up import run
+    try:
+        from almenara.cli.up import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara up", "hub") from error
 
     raise typer.Exit(
         run(config=config, data=data, http=http, mqtt=mqtt, listen_all=listen_all, demo=demo, speed=speed) or 0
@@ -78,7 +83,8 @@ def _agent(
         typer.Option(metavar="URL", help="Broker of the hub, mqtt://HOST:PORT or mqtts://HOST:PORT."),
     ] = None,
     data: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for what waits to be sent.  [default: ./almenara-data]")
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for what waits to be sent.", show_default="./almenara-data"),
     ] = None,
 ) -> None:
     """Run an agent: collect this machine's metrics and send them to a hub; nothing is lost while the link is down."""
@@ -125,7 +131,7 @@ def _new(
     kind: Annotated[str, typer.Argument(metavar="KIND", help="detector, codec, notifier, collector, ...")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the plugin, as in a configuration file.")],
     folder: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Where to write the package.  [default: ./almenara-NAME]")
+        Path | None, typer.Option(metavar="DIR", help="Where to write the package.", show_default="./almenara-NAME")
     ] = None,
 ) -> None:
     """Write a new plugin, with a test, that passes the checks of its contract."""
@@ -139,7 +145,7 @@ def _query(
     expr: Annotated[str, typer.Argument(metavar="EXPR", help="Expression such as 'cpu_usage{host=\"a\"}'.")],
     since: Annotated[str, typer.Option(metavar="TIME", help="From when: 30m, 1h, 7d ago, or an ISO 8601 time.")] = "1h",
     step: Annotated[
-        str, typer.Option(metavar="DURATION", help="Time between two values.  [default: about 60 of them]")
+        str, typer.Option(metavar="DURATION", help="Time between two values.", show_default="about 60 of them")
     ] = "",
     raw: Annotated[bool, typer.Option("--raw", help="Samples as they are stored; EXPR is then a selector.")] = False,
     as_json: Json = False,

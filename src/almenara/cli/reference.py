@@ -47,8 +47,7 @@ def _parameters(command: Any) -> Iterator[str]:
             continue
         names = ", ".join(f"`{name}`" for name in parameter.opts)
         value = f" `{parameter.metavar}`" if parameter.metavar and not parameter.is_flag else ""
-        text, _, default = (parameter.help or "").partition("  [default: ")
-        default = default.rstrip("]") or _default(parameter)
+        text, default = parameter.help or "", _default(parameter)
         text += f" (environment: `{parameter.envvar}`)" if parameter.envvar else ""
         rows.append(f"| {names}{value} | {_cell(text)} | {default} |")
     if rows:
@@ -57,6 +56,8 @@ def _parameters(command: Any) -> Iterator[str]:
 
 
 def _default(parameter: Any) -> str:
+    if isinstance(parameter.show_default, str):
+        return parameter.show_default
     default = parameter.default
     return "" if parameter.is_flag or default in (None, "") or callable(default) else f"`{default}`"
 
