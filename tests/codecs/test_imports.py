@@ -1,4 +1,4 @@
-"""An agent has no numpy: every codec can be imported and can write without it, and JSON and Prometheus text can be read."""
+"""An agent has no numpy: codecs can be imported and can write without it; JSON and Prometheus text can be read."""
 
 from __future__ import annotations
 
