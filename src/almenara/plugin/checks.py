@@ -90,7 +90,8 @@ def _check_instance(kind: str, cls: Any, folder: Path) -> Iterator[str]:
         return
     contract = KINDS[kind][1]
     if not isinstance(plugin, contract):
-        names = [n for n in dir(contract) if not n.startswith("_") and not hasattr(plugin, n)]
+        promised = sorted({*dir(contract), *contract.__annotations__})
+        names = [n for n in promised if not n.startswith("_") and not hasattr(plugin, n)]
         yield f"does not keep the contract {contract.__name__}: it lacks {', '.join(names)}"
         return
     for name in COROUTINES.get(kind, ()):
