@@ -47,11 +47,11 @@ METRICS = {
     "load_1m": ("", 0.9, 0.35, 0.12),
 }
 FAULTS = {
-    "leak": "A pump loses a little pressure every minute.",
-    "stuck sensor": "A thermometer goes on reporting its last value.",
-    "drift": "A humidity sensor slowly reads too high.",
-    "missing Sunday peak": "The visitors who come every Sunday stay away.",
-    "storm": "Forty series leave their bands at once.",
+    "leak": "A pump leaks: its flow and pressure fall.",
+    "stuck": "A vibration sensor repeats its last value.",
+    "drift": "A motor runs hot: its temperature creeps up.",
+    "missing_peak": "The visitors who come every Sunday stay away.",
+    "storm": "Every reading of all pumps jumps far up and down.",
 }
 
 
@@ -131,6 +131,8 @@ def judged(labels: dict[str, str], t: np.ndarray, started: float) -> dict[str, n
         value = value + np.where((into > 95) & (into < 101), -5.2 * noise, 0)
         value = value + np.where((into > 171) & (into < 174), 4.3 * noise, 0)
         value = np.where((into > 128) & (into < 140), np.nan, value)
+    if labels.get("city") == "Mumbai" and labels["__name__"] == "humidity":
+        value = value + np.where(t > started - 150_000, 4.2, 0)
     score = np.abs(value - yhat) / half if half else np.zeros(len(t))
     return {"value": value, "yhat": yhat, "lower": yhat - half, "upper": yhat + half, "score": score}
 
@@ -155,7 +157,7 @@ class Hub:
         self.scene = scene
         self.series = all_series(scene)
         self.started = time.time() * 1000
-        self.injected: list[dict[str, object]] = []
+        self.injected: list[tuple[str, int, int]] = []
         self.extra: dict[str, list[list[float]]] = {}
         self.live_from = {text_of(s): 0 for s in self.series}
         self.closing = False
@@ -351,7 +353,7 @@ def app_of(hub: Hub) -> Starlette:
         fault = (await request.json())["fault"]
         if fault not in FAULTS:
             return error(404, f"no fault {fault}")
-        hub.injected.append({"fault": fault, "since": int(time.time() * 1000)})
+        hub.injected.append((fault, time.time_ns(), time.time_ns() + 165_000_000_000))
         return JSONResponse(hub.status()["demo"])
 
     async def push(request: Request) -> Response:

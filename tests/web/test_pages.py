@@ -45,8 +45,7 @@ def page(server: Server, window: Browser) -> Iterator[Browser]:
     window.requests()
     yield window
     assert window.console() == []
-    asked = [url for url in window.requests() if not url.startswith(("data:", "blob:", "about:", "chrome:"))]
-    assert [url for url in asked if not url.startswith(f"{server.url}/")] == []
+    assert [url for url in window.requests() if not url.startswith(f"{server.url}/")] == []
 
 
 def chart(page: Browser) -> dict[str, float]:

@@ -181,9 +181,10 @@ class Browser:
         return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
 
     def requests(self) -> list[str]:
-        """The addresses the page has asked for since the last call."""
+        """The addresses the page has asked a server for since the last call."""
         entries = [json.loads(e["message"])["message"] for e in self._call("POST", "/se/log", {"type": "performance"})]
-        return [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+        urls = [e["params"]["request"]["url"] for e in entries if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in urls if url.startswith(("http", "ws"))]
 
     def screenshot(self, path: str | Path, *, whole: bool = False) -> None:
         """Save a PNG of the window, or of the whole page."""

@@ -188,6 +188,9 @@ export class Chart {
     this.stopTheme();
     this.resize.disconnect();
     this.view?.remove();
+    const { documents } = /** @type {any} */ (window).Bokeh ?? { documents: [] };
+    const at = documents.indexOf(this.plot?.document);  // Bokeh would keep it for ever
+    if (at >= 0) documents.splice(at, 1);
     this.host.replaceChildren();
   }
 }

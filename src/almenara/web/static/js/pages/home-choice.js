@@ -5,7 +5,7 @@ import { seriesText, words } from "../selector.js";
 
 /** What a host is asked about: a title, and names that answer it, best first. */
 const HOST = [
-  ["CPU", [/cpu.*(used|usage|util|busy|percent)/, /cpu.*(ratio|load)/, /^(host_|node_|system_)?cpu$/]],
+  ["CPU", [/cpu.*percent/, /cpu.*(used|usage|util|busy|percent)/, /cpu.*(ratio|load)/, /^(host_|node_|system_)?cpu$/]],
   ["Memory", [/mem(ory)?_(used|usage).*(percent|ratio)/, /mem(ory)?.*used/, /mem(ory)?.*(percent|available|free)/]],
   ["Load", [/load_?(avg_?)?_?(1|1m|one)$/, /load_?average/, /^(host_|node_|system_)?load/]],
   ["Disk used", [/(disk|filesystem|fs)_?(used|usage).*(percent|ratio)/, /(disk|filesystem).*(used|free|avail)/]],
@@ -16,6 +16,7 @@ const HOST = [
 ];
 const OURS = /^(almenara_|anomaly|up$)/;
 const MOST = 8;
+const MOST_OF_PLANT = 12;
 
 /** @returns {Promise<{title: string, note: string, items: {labels: import("../selector.js").LabelSet, title: string}[]}[]>} */
 export async function chooseSections() {
@@ -53,17 +54,17 @@ async function chooseHost(names) {
   return items.filter(Boolean);
 }
 
-/** One series of each of the first kinds of a simulated plant, the cities with both of their series. */
+/** The cities of a simulated plant, and of its other kinds one series each, of different machines in turn. */
 async function choosePlant() {
   const found = await api.series(['{source="simulated"}'], 500);
   const perName = new Map();
   for (const labels of found) {
-    const list = perName.get(labels.__name__) ?? [];
-    if (list.length < 2) perName.set(labels.__name__, [...list, labels]);
+    if (!perName.has(labels.__name__)) perName.set(labels.__name__, []);
+    perName.get(labels.__name__).push(labels);
   }
-  const cities = [...perName.values()].filter((list) => list[0].city).flat();
-  const others = [...perName.values()].filter((list) => !list[0].city).map((list) => list[0]);
-  return [...cities, ...others].slice(0, MOST).map((labels) => ({ labels, title: words(labels.__name__) }));
+  const cities = [...perName.values()].filter((list) => list[0].city).flatMap((list) => list.slice(0, 2));
+  const others = [...perName.values()].filter((list) => !list[0].city).map((list, i) => list[i % list.length]);
+  return [...cities, ...others].slice(0, MOST_OF_PLANT).map((labels) => ({ labels, title: words(labels.__name__) }));
 }
 
 async function chooseRest(names, taken) {

@@ -25,6 +25,7 @@ export function home(main) {
   const begin = h("section", { class: "block", "aria-label": "Begin" });
   main.append(h("h1", { class: "offscreen" }, "Overview"), alarms, demo.element, begin, charts, recent);
 
+  hub.watch([], null);  // until it is known which series are drawn
   const list = new AlarmList();
   /** @type {Map<string, MiniChart>} */
   let minis = new Map();

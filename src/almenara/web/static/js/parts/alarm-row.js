@@ -21,6 +21,16 @@ function around(alarm) {
 
 const key = (alarm) => `${alarm.rule}\n${alarm.series}\n${alarm.since_ms}\n${alarm.state}`;
 
+/** In a storm only the cards that are looked at ask for their curves. */
+function whenSeen(element, fn) {
+  const observer = new IntersectionObserver((entries) => {
+    if (!entries.some((one) => one.isIntersecting)) return;
+    observer.disconnect();
+    fn();
+  });
+  observer.observe(element);
+}
+
 /** @param {import("../api.js").AlarmRow} alarm */
 function card(alarm) {
   const labels = parseSeries(alarm.series);
@@ -44,11 +54,14 @@ function card(alarm) {
       : `${moment(alarm.since_ms, now)}, lasted ${duration(alarm.time_ms - alarm.since_ms)}, ended ${ago(alarm.time_ms, now)}`;
   };
   tick();
-  const { start, end } = around(alarm);
-  api.view(alarm.series, start, end, 132).then((view) => {
-    put(picture, sparkline(view));
-    say(view.unit);
-  }, () => { /* the card is complete without its curve */ });
+  whenSeen(picture, async () => {
+    const { start, end } = around(alarm);
+    try {
+      const view = await api.view(alarm.series, start, end, 132);
+      put(picture, sparkline(view));
+      say(view.unit);
+    } catch { /* the card is complete without its curve */ }
+  });
   return { element, tick };
 }
 

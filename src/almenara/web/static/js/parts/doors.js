@@ -45,9 +45,13 @@ export function doors(status) {
   return h("div", { class: "doors" }, !status.demo && demoDoor(), sendDoor(status.addresses ?? {}), importDoor(status));
 }
 
-function sinceOf({ since }) {
-  return typeof since === "number" ? ` for ${duration(hub.now() - since)}` : "";
+/** The faults that run now, newest last; from [name, since ns, until ns], or {fault, since, until} in ms. */
+function running(injected) {
+  return injected.map((one) => (Array.isArray(one) ? { fault: one[0], since: one[1] / 1e6, until: one[2] / 1e6 } : one))
+    .filter((one) => (one.until ?? Infinity) > hub.now());
 }
+
+const readable = (name) => name.replaceAll("_", " ");
 
 /** The demo's card: break something, and what to watch. Call its `show(demo)` whenever the status changes. */
 export class DemoCard {
@@ -59,7 +63,7 @@ export class DemoCard {
       onclick: () => this.open(this.menu.hidden) }, "Break something");
     this.element = h("section", { class: "panel demo" },
       h("div", { class: "demo-text" }, h("h2", null, "A simulated plant is running"),
-        h("p", null, "Two cities, forty pumps and a web shop, with three weeks of history. Break something, then watch: the line leaves "
+        h("p", null, "Two cities, four pumps and a web shop, with three weeks of history. Break something, then watch: the line leaves "
           + "its shaded band, marks appear, an alarm waits as pending and then fires. When the fault ends, it resolves by itself."),
         this.running, this.note),
       h("div", { class: "menu-holder" }, this.button, this.menu));
@@ -76,7 +80,7 @@ export class DemoCard {
     if (wanted) this.menu.querySelector("button")?.focus();
   }
 
-  /** @param {{faults: Record<string, string>, injected: {fault: string, since: number}[]} | null} demo */
+  /** @param {{faults: Record<string, string>, injected: any[]} | null} demo */
   show(demo) {
     this.element.hidden = !demo;
     if (!demo) return;
@@ -84,19 +88,19 @@ export class DemoCard {
     if (names !== this.names) {
       this.names = names;
       put(this.menu, Object.entries(demo.faults).map(([name, sentence]) => h("button", { type: "button", role: "menuitem",
-        onclick: () => this.injectFault(name) }, h("strong", null, name), h("span", null, sentence))));
+        onclick: () => this.injectFault(name) }, h("strong", null, readable(name)), h("span", null, sentence))));
     }
-    put(this.running, (demo.injected ?? []).slice(-5).map((one) => h("li", null, h("strong", null, one.fault),
-      sinceOf(one))));
+    put(this.running, running(demo.injected ?? []).slice(-5).map(({ fault, since }) => h("li", null,
+      h("strong", null, readable(fault)), ` for ${duration(hub.now() - since)}`)));
   }
 
   async injectFault(name) {
     this.open(false);
     this.button.focus();
-    this.note.textContent = `Breaking: ${name} …`;
+    this.note.textContent = `Breaking: ${readable(name)} …`;
     try {
       await api.breakSomething(name);
-      this.note.textContent = `${name} is on. Watch the curves below; the alarm follows.`;
+      this.note.textContent = `${readable(name)}: it is broken now. Watch the curves below; the alarm follows.`;
       hub.refresh();
     } catch (error) {
       this.note.textContent = `That did not work: ${error.message}`;

@@ -21,6 +21,7 @@ export class MiniChart {
     this.element = h("a", { class: "mini", href: seriesLink(this.text, { range: "6h" }), title: this.text },
       h("div", { class: "mini-head" }, h("span", { class: "mini-title" }, name, " ", h("small", null, detail)), this.value), host);
     this.chart = new Chart(host, { compact: true });
+    this.chart.ready.catch((error) => this.say(error.message));
     this.anomalies = [];
     this.loaded = this.load();
   }
@@ -37,8 +38,12 @@ export class MiniChart {
       this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms });
       this.tell();
     } catch (error) {
-      if (!this.columns) this.chart.host.replaceChildren(h("p", { class: "mini-problem" }, error.message));
+      if (!this.columns) this.say(error.message);
     }
+  }
+
+  say(problem) {
+    put(this.chart.host, h("p", { class: "mini-problem" }, problem));
   }
 
   /** What is shown: up to now, and a little room so that the newest mark is whole. */
