@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -91,3 +92,9 @@ def test_no_path_leads_out_of_the_folder(served: Served, path: str) -> None:
     with socket.create_connection((served.host, served.port), 5) as sock:
         sock.sendall(b"GET " + path.encode() + b" HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert sock.recv(100).startswith(b"HTTP/1.1 404 ")
+
+
+def test_the_reference_page_names_every_path(served: Served) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text()
+    missing = [e.path for e in served.app.endpoints if f"{re.sub(r':path}', '}', e.path)}`" not in page]
+    assert missing == []
