@@ -60,6 +60,19 @@ def _bell(key: int, n: Any) -> Any:
     return (total / 65536 - 2) * np.sqrt(3)
 
 
+def _tent(key: int, n: Any) -> Any:
+    """float64[n] of mean 0 and size 1, never beyond 2.5: the sum of two uniform numbers."""
+    x = _hash(key, n)
+    total = (x >> np.uint64(40)).astype(np.float64) + ((x >> np.uint64(16)) & np.uint64(0xFFFFFF)).astype(np.float64)
+    return (total / 2**24 - 1) * np.sqrt(6)
+
+
+def _hump(now: Any, at: float, width: float, period: float) -> Any:
+    """A bell around `at` with this width, again every `period`; all in hours."""
+    away = (now - at + period / 2) % period - period / 2
+    return np.exp(-0.5 * (away / width) ** 2)
+
+
 class _Noise:
     """Noise of one series at some times."""
 
@@ -76,7 +89,7 @@ class _Noise:
         left = self.times // scale_ns
         part = (self.times % scale_ns) / scale_ns
         part = part * part * (3 - 2 * part)
-        return ((1 - part) * _bell(key, left) + part * _bell(key, left + 1)) / np.sqrt((1 - part) ** 2 + part**2)
+        return ((1 - part) * _tent(key, left) + part * _tent(key, left + 1)) / np.sqrt((1 - part) ** 2 + part**2)
 
 
 def traffic(times: Any, where: Zone) -> Any:
@@ -85,8 +98,7 @@ def traffic(times: Any, where: Zone) -> Any:
     second = (local_seconds(times, where) + EPOCH_SHIFT_S) % WEEK_S
     hour, week = (second % 86_400) / 3600, second / 3600
     weekend = 0.5 * (np.tanh((week - 120) / 1.5) - np.tanh((week - 164) / 1.5))
-    evening = np.exp(-0.5 * ((hour - 20) / 1.5) ** 2)
-    sunday = np.exp(-0.5 * ((week - 164) / 1.5) ** 2)
+    evening, sunday = _hump(hour, 20, 1.5, 24), _hump(week, 164, 1.5, 168)
     return np.exp(0.6 * np.sin(2 * np.pi * (hour - 9) / 24) - 0.2 * weekend + 0.5 * evening + 0.9 * sunday)
 
 
@@ -116,7 +128,7 @@ def _cities(out: Any, noise: _Noise, hour: Any) -> None:
 
 
 def _pumps(out: Any, noise: _Noise, hour: Any, times: Any, faults: Sequence[Fault]) -> None:
-    demand = np.exp(-0.5 * ((hour - 8) / 2) ** 2) + 0.8 * np.exp(-0.5 * ((hour - 19) / 2.5) ** 2)
+    demand = _hump(hour, 8, 2, 24) + 0.8 * _hump(hour, 19, 2.5, 24)
     for k, pump in enumerate(PUMPS):
         leak = _strength("leak", times, faults) if pump == "P-102" else 0.0
         drift = _strength("drift", times, faults) if pump == "P-104" else 0.0

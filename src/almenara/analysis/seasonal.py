@@ -19,6 +19,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
+from almenara.analysis.compiled import kernel
 from almenara.analysis.seasonal_learn import commit, count_rejected, gather, learn_rhythm, learn_sizes, learn_tails
 from almenara.analysis.seasonal_slot import (
     ABOVE,
@@ -53,7 +54,7 @@ from almenara.analysis.seasonal_slot import (
     decimals_of,
     warm,
 )
-from almenara.analysis.tails import kernel, tail_limit, tail_score
+from almenara.analysis.tails import tail_limit, tail_score
 from almenara.model.time import NS
 
 

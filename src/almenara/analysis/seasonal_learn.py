@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from almenara.analysis.compiled import kernel
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
     CLIP,
@@ -35,7 +36,7 @@ from almenara.analysis.seasonal_slot import (
     at_hour,
     clip,
 )
-from almenara.analysis.tails import kernel, tail_learn
+from almenara.analysis.tails import tail_learn
 from almenara.model.time import NS
 
 

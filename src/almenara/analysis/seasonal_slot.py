@@ -7,7 +7,8 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S
-from almenara.analysis.tails import TAIL, kernel, tail_start
+from almenara.analysis.compiled import kernel
+from almenara.analysis.tails import TAIL, tail_start
 from almenara.model.time import NS
 
 #: Everything known of one series; sizes and deviations in the unit of the value, times in ns. Profiles are float32 and

@@ -15,10 +15,7 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
-#: Compiled on first use and kept on disk; division by zero gives inf, which no kernel here lets happen.
-kernel = njit(cache=True, nogil=True, error_model="numpy")
+from almenara.analysis.compiled import kernel
 
 #: Probability of one side beyond u.
 Q = 0.02

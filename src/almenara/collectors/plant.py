@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from almenara.analysis.plant import Fault
 
 #: How long a fault lasts and how long it takes to grow, in s at speed 1. Faster clocks stretch both, so that a person
-#: sees as much of it; growing is stretched ten times at most, since it must show within seconds.
+#: sees as much of it; growing is stretched twice at most, since it must show within seconds.
 _LASTS_S = {"leak": 165, "stuck": 900, "drift": 600, "missing_peak": 600, "storm": 240}
 _GROWS_S = {"leak": 30, "stuck": 0, "drift": 300, "missing_peak": 60, "storm": 0}
-_MOST_STRETCH = 10.0
+_MOST_STRETCH = 2.0
 
 
 class Plant(Poll):
