@@ -135,7 +135,7 @@ def test_no_colour_where_nobody_looks(tmp_path: Path) -> None:
         assert "error: none.toml: cannot be read: No such file or directory; almenara init" in done.stderr
 
 
-def test_completion_script_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_knows_the_verbs(capsys: pytest.CaptureFixture[str]) -> None:
     env = {**os.environ, "_ALMENARA_COMPLETE": "complete_bash", "COMP_WORDS": "almenara q", "COMP_CWORD": "1"}
     done = subprocess.run([sys.executable, "-m", "almenara.cli"], capture_output=True, text=True, env=env, check=False)
     assert done.stdout.split() == ["query"]

@@ -80,11 +80,15 @@ def _agent(
     config: Config = None,
     hub: Annotated[
         str | None,
-        typer.Option(metavar="URL", help="Broker of the hub, mqtt://HOST:PORT or mqtts://HOST:PORT."),
+        typer.Option(
+            metavar="URL",
+            help="Broker of the hub, mqtt://HOST:PORT or mqtts://HOST:PORT.",
+            show_default="mqtt://127.0.0.1:1883",
+        ),
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Folder for what waits to be sent.", show_default="./almenara-data"),
+        typer.Option(metavar="DIR", help="Folder for what waits to be sent.", show_default="./puma-data"),
     ] = None,
 ) -> None:
     """Run an agent: collect this machine's metrics and send them to a hub; nothing is lost while the link is down."""

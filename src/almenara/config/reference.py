@@ -16,7 +16,11 @@ def reference() -> str:
     ]
     for name, cls in SECTIONS.items():
         parts += [f"## [{name}]\n", description(cls) + "\n", options_table(options_of(cls, given=()))]
-    parts += ["## [rules.NAME]\n", ABOUT["rules"].partition(". Without")[0] + ".\n", options_table(options_of(Rule, given=()))]
+    parts += [
+        "## [rules.NAME]\n",
+        ABOUT["rules"].partition(". Without")[0] + ".\n",
+        options_table(options_of(Rule, given=())),
+    ]
     for name, (kind, chooser, matched) in PLUGINS.items():
         default = "default `json`" if name == "topics" else "default: NAME"
         keys = f"`{chooser}`: the {kind} ({default})." + (

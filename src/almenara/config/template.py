@@ -37,7 +37,8 @@ def template() -> str:
     """The whole text; it is a right configuration file as it stands."""
     parts = [HEAD]
     for name, cls in SECTIONS.items():
-        parts.append("\n".join([*_prose(cls.__doc__.partition("\n")[0]), f"[{name}]", *_keys(options_of(cls, given=())), ""]))
+        keys = _keys(options_of(cls, given=()))
+        parts.append("\n".join([*_prose(cls.__doc__.partition("\n")[0]), f"[{name}]", *keys, ""]))
     for name in ("topics", "collectors", "detectors", "rules", "notifiers", "transports", "stores"):
         parts.append("\n".join([*_prose(ABOUT[name]), *_examples(name), ""]))
     return "\n".join(parts)
