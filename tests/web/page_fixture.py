@@ -69,6 +69,7 @@ def all_series(scene: str) -> list[dict[str, str]]:
         {"__name__": "web_request_seconds", "path": f"/shop/{i}", "zone": f"z{i % 5}", "source": "simulated"}
         for i in range(3000)
     ]
+    found += [{"__name__": "cpu_percent", "node": node, "source": "simulated"} for node in ("web-1", "web-2")]
     return [*found, {"__name__": "door_state", "room": EVIL}]
 
 

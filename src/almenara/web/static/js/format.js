@@ -12,7 +12,7 @@ export function unitSymbol(unit) {
   return NAMES[unit] ?? unit ?? "";
 }
 
-const SUFFIXES = [[/_bytes_per_second$|_bytes_per_s$/, "B/s"], [/_bits_per_second$/, "bit/s"], [/_bytes(_total)?$/, "B"], [/_percent$/, "%"],
+const SUFFIXES = [[/_bytes_per_second$|_bytes_per_s$/, "B/s"], [/_bits_per_second$/, "bit/s"], [/_per_(s|second)$/, "/s"], [/_bytes(_total)?$/, "B"], [/_percent$/, "%"],
   [/_(milliseconds|ms)$/, "ms"], [/_seconds(_total)?$/, "s"], [/_celsius$/, "°C"], [/_bar$/, "bar"], [/_volts$/, "V"], [/_amperes$/, "A"],
   [/_watts$/, "W"], [/_hertz$/, "Hz"], [/_meters$/, "m"]];
 

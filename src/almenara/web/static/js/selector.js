@@ -35,7 +35,7 @@ export function containing(label, word) {
   return `{${label}=~${quote(`(?i).*${literal}.*`)}}`;
 }
 
-const UNIT_WORDS = /_(bytes_per_second|bytes_per_s|bits_per_second|bytes|percent|seconds|celsius|bar|volts|amperes|watts|hertz|meters)(_total)?$/;
+const UNIT_WORDS = /_(bytes_per_second|bytes_per_s|bits_per_second|per_s|per_second|bytes|percent|seconds|ms|celsius|bar|volts|amperes|watts|hertz|meters)(_total)?$/;
 
 /** Metric names as words, without the unit that the numbers carry: `disk_used_percent` -> `disk used`. */
 export function words(name) {

@@ -42,16 +42,16 @@ function whole(found) {
 }
 
 async function chooseHost(names) {
-  const chosen = [];
-  for (const [title, patterns] of HOST) {
-    const name = patterns.map((one) => names.find((n) => one.test(n))).find(Boolean);
-    if (name && !chosen.some((one) => one.name === name)) chosen.push({ title, name });
-  }
-  const items = await Promise.all(chosen.slice(0, MOST).map(async ({ title, name }) => {
-    const found = (await api.series([name], 200)).filter((one) => one.source !== "simulated");
-    return found.length ? { title, labels: whole(found) } : null;
+  const items = await Promise.all(HOST.map(async ([title, patterns]) => {
+    const fitting = [...new Set(patterns.flatMap((one) => names.filter((name) => one.test(name))))].slice(0, 4);
+    for (const name of fitting) {
+      const found = await api.series([`${name}{source!="simulated"}`], 200);
+      if (found.length) return { title, labels: whole(found) };
+    }
+    return null;
   }));
-  return items.filter(Boolean);
+  const taken = new Set();
+  return items.filter((one) => one && !taken.has(one.labels.__name__) && taken.add(one.labels.__name__)).slice(0, MOST);
 }
 
 /** The cities of a simulated plant, and of its other kinds one series each, of different machines in turn. */

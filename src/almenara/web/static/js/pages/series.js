@@ -168,7 +168,11 @@ export function seriesPage(main, url) {
     const [start, end] = window();  // one for all: they stay linked
     cards.forEach((one) => one.tick(start, end));
   }, 1000);
-  const stop = hub.on("connection", (up) => up && cards.size && [...cards.values()].some((one) => !one.view) && load());
+  let lost = false;
+  const stop = hub.on("connection", (up) => {
+    if (up && lost && cards.size) load();  // what came while the hub was out of reach
+    lost = !up;
+  });
 
   return { update, dispose() {
     gone = true;
