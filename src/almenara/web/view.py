@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara.analysis.decimate import extremes
-from almenara.model.alarm import Severity, State, Transition
+from almenara.model.alarm import Severity, State, Transition, why
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import HOUR_NS
 from almenara.web.body import Limits
@@ -98,14 +97,6 @@ def anomalies(time: np.ndarray, value: np.ndarray, verdict: Verdict) -> list[dic
         row = {"time": t / _MS, "value": v, "score": s, "severity": Severity.of_score(s).value, "yhat": yhat}
         found.append({**row, "lower": lower, "upper": upper, "why": why(v, yhat, lower, upper)})
     return found
-
-
-def why(value: float, yhat: float, lower: float, upper: float) -> str:
-    """One sentence for a person: how a value lies to what was expected."""
-    if math.isnan(lower) or math.isnan(upper):
-        return f"{value:.4g} is not what this series has learned"
-    side = "above" if value > upper else "below" if value < lower else "inside"
-    return f"{value:.4g} is {side} the expected {lower:.4g} to {upper:.4g} (around {yhat:.4g})"
 
 
 def alarm_spans(changes: Iterable[Transition], start: int, end: int) -> list[dict[str, Any]]:

@@ -1,0 +1,285 @@
+"""`Book`: decides alarms. Every change is on disk, with its incident and its messages, before anyone hears of it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from almenara.alarm import incidents, outbox, restart
+from almenara.alarm.changes import Change, closing, from_clock, from_rows
+from almenara.alarm.incidents import Fold, Incidents
+from almenara.alarm.outbox import Routes
+from almenara.alarm.pace import Pace
+from almenara.alarm.rules import Rule
+from almenara.alarm.states import INACTIVE, Machine
+from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
+from almenara.model.alarm import Alarm, Incident, Transition
+from almenara.model.batch import Batch, Verdict
+from almenara.model.errors import AlmenaraError
+from almenara.model.series import SeriesList
+from almenara.model.time import MINUTE_NS
+from almenara.query import Matcher
+
+#: After so long without a tick the hub itself was away: silence of series counts from then on only.
+AWAY_NS = 5 * MINUTE_NS
+
+
+class Selector(Protocol):
+    """Which series a rule is about."""
+
+    def mask(self) -> np.ndarray: ...
+
+
+class Book:
+    """Alarms of all rules. `step`, `tick`, `replace_rules`, `state`, `restore` are one thread's; the rest anybody's."""
+
+    def __init__(
+        self, database: Callable[[], sqlite3.Connection], rules: Iterable[Rule], series: SeriesList,
+        selector: Callable[[Sequence[Matcher]], Selector], causes: Sequence[str] = (),
+        notifiers: Routes | Iterable[str] = (),
+    ):  # fmt: skip
+        """series: the hub's index (`find(keys)` gives ids); it may be filled later, but before the first step or tick.
+        causes: what `Verdict.cause` points into. notifiers: who is told, by name, and of which alarms. Raises
+        StoreError.
+        """
+        self._series, self._selector, self._causes = series, selector, tuple(causes)
+        self._routes = outbox.routes_of(notifiers)
+        self.on_queued: Callable[[], None] = lambda: None  # called when there is something to send
+        self._lock = threading.Lock()  # of what other threads read: the alarms that are open, the reading connection
+        self._writing = threading.Lock()
+        with reading():
+            self._db, self._reader = database(), database()
+            self._db.executescript(SCHEMA)
+            self._open = restart.open_alarms(self._db)
+            self._decided, self._next = restart.numbers(self._db)
+            self._incidents = Incidents()
+            self._incidents.load(self._db)
+        self._pace = Pace()
+        self._machines: dict[str, Machine] = {}
+        self._selectors: dict[str, Selector] = {}
+        self._use(rules)
+        self._restored: Mapping[str, np.ndarray] | None = None
+        self._attached = False
+        self._replaying = True  # until the first tick: segments that a former run decided may come again
+        self._seq = self._decided  # last segment stepped through
+        self._now = self._ticked = self._heard_from = 0
+        self._untold: list[Transition] = []
+
+    # --- for the flush thread
+
+    def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]:
+        """Decide the rows of a segment, ordered by (id, time). What it returns is on disk.
+
+        Rows from before `fresh_from_ns`, and rows not after their series' last one, are left out. Raises StoreError or
+        DiskFull; then nothing has changed, and the same step may be done again.
+        """
+        if len(batch):
+            self._now = max(self._now, int(np.max(batch.time)))
+        self._attach()
+        replayed = self._replaying and seq <= self._decided
+        id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
+        undo = self._keep(np.unique(id))
+        live = self._pace.step(id, time, value, fresh_from_ns)
+        changes: list[Change] = []
+        for name, machine in self._machines.items():
+            judged, states, true = machine.rule.judge(value, verdict)
+            mask = self._selectors[name].mask()
+            found = machine.step(id, time, judged, live & states, true, mask, replayed=replayed)
+            changes += from_rows(machine.rule, found, batch, verdict, true, self._causes)
+        try:
+            self._commit(seq, changes)
+        except AlmenaraError:
+            undo()
+            raise
+        self._seq = seq
+        return self._tell()
+
+    def tick(self, now_ns: int) -> Sequence[Transition]:
+        """What the clock changes: holds that are over, series that fell silent. Raises StoreError or DiskFull."""
+        if now_ns - self._ticked > AWAY_NS:
+            self._heard_from = now_ns
+        self._now, self._ticked, self._replaying = now_ns, now_ns, False
+        self._attach()
+        changes: list[Change] = []
+        undo = self._keep(None)
+        for machine in self._machines.values():
+            found = machine.tick(now_ns, self._pace, self._heard_from)
+            changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
+        try:
+            self._commit(self._seq, changes)
+        except AlmenaraError:
+            undo()
+            raise
+        return self._tell()
+
+    def replace_rules(self, rules: Iterable[Rule]) -> Sequence[Transition]:
+        """Go on with other rules. Alarms of rules that are gone, or that no longer hold their series, are resolved."""
+        self._attach()
+        before = dict(self._machines), dict(self._selectors)
+        self._use(rules)
+        try:
+            self._close_orphans()
+        except AlmenaraError:
+            self._machines, self._selectors = before
+            raise
+        return self._tell()
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What hub.db does not hold, for a snapshot: rows seen of each series, and inside of alarms that go on."""
+        self._attach()
+        return restart.state(self._seq, self._pace, self._machines)
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave; before the first step. Raises ValueError or KeyError where it does not fit."""
+        self._restored = restart.checked(arrays)
+
+    # --- for anybody
+
+    def open(self) -> list[Alarm]:
+        """Alarms that are pending, firing or without data now, oldest first."""
+        with self._lock:
+            return sorted(self._open.values(), key=lambda alarm: alarm.last.since)
+
+    def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
+        """The latest changes (before a time), newest first."""
+        query = f"SELECT {CHANGE} FROM alarm_journal WHERE time < ? ORDER BY time DESC, id DESC LIMIT ?"
+        with self._lock, reading():
+            rows = self._reader.execute(query, (2**63 - 1 if before_ns is None else before_ns, limit)).fetchall()
+        return [change_of(row) for row in rows]
+
+    def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
+        """The latest incidents, newest first."""
+        where = "WHERE state = 'firing'" if open_only else ""
+        with self._lock, reading():
+            ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
+            return incidents.read(self._reader, [id for (id,) in ids])
+
+    def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0, now_ns: int | None = None) -> bool:
+        """Somebody takes an incident on, until a time (ns; 0: until it is resolved). False: it is not open."""
+        at = self._now if now_ns is None else now_ns
+        query = "UPDATE incident SET who=?, acknowledged=?, note=?, until=? WHERE id=? AND state='firing'"
+        with self._writing, transaction(self._db):
+            return self._db.execute(query, (who, at, note, until, incident)).rowcount > 0
+
+    def close(self) -> None:
+        """Close the database."""
+        with self._writing, self._lock:
+            self._db.close()
+            self._reader.close()
+
+    # --- inside
+
+    def _use(self, rules: Iterable[Rule]) -> None:
+        machines, selectors = {}, {}
+        for rule in rules:
+            old = self._machines.get(rule.name)
+            same = old is not None and old.rule.expr == rule.expr
+            machines[rule.name] = Machine(rule) if old is None else old.with_rule(rule)
+            selectors[rule.name] = self._selectors[rule.name] if same else self._selector(rule.matchers)
+        self._machines, self._selectors = machines, selectors
+
+    def _attach(self) -> None:
+        """Once the index is filled: give the alarms that a former run left to their series."""
+        if self._attached:
+            return
+        restart.attach(self._db, self._series, self._pace, self._machines, self._restored)
+        self._attached, self._restored = True, None
+        self._close_orphans()
+
+    def _close_orphans(self) -> None:
+        """Resolve alarms that no rule speaks of any more."""
+        known = {
+            (name, bytes(self._series.keys[id]))
+            for name, machine in self._machines.items()
+            for id in machine.open().tolist()
+            if self._holds(name, id)
+        }
+        changes = []
+        for (rule, _), alarm in ((key, alarm) for key, alarm in self._open.items() if key not in known):
+            gone = "its rule no longer speaks of this series" if rule in self._machines else "its rule was removed"
+            changes.append(closing(alarm, gone, self._now))
+        self._commit(self._decided, changes)
+        for name, machine in self._machines.items():
+            for id in machine.open().tolist():
+                if not self._holds(name, id):
+                    machine.state[id] = INACTIVE
+
+    def _holds(self, rule: str, id: int) -> bool:
+        mask = self._selectors[rule].mask()
+        return id < len(mask) and bool(mask[id])
+
+    def _keep(self, ids: np.ndarray | None) -> Callable[[], None]:
+        """A function that takes back what happens to these series (None: to those with an alarm) from now on."""
+        kept = [(machine, machine.keep(machine.open() if ids is None else ids)) for machine in self._machines.values()]
+        if ids is not None:
+            self._pace.reserve(int(ids.max(initial=-1)) + 1)
+            last, gap = self._pace.last[ids], self._pace.gap[ids]
+
+        def undo() -> None:
+            for machine, before in kept:
+                machine.undo(before)
+            if ids is not None:
+                self._pace.last[ids], self._pace.gap[ids] = last, gap
+
+        return undo
+
+    def _tell(self) -> list[Transition]:
+        told, self._untold = self._untold, []
+        return told
+
+    def _commit(self, seq: int, changes: list[Change]) -> None:
+        """Write changes with all that follows from them in one transaction, then let readers see them."""
+        if not changes:
+            return
+        changes.sort(key=lambda one: (one.transition.time, one.transition.rule))
+        with self._writing:
+            with transaction(self._db):
+                numbered, new = self._number(changes)
+                fold = self._incidents.fold(new)
+                queued = self._write(seq, numbered, new, fold)
+            self._decided, self._next = seq, self._next + len(new)
+            self._incidents.take_over(fold)
+        with self._lock:
+            for one in changes:
+                if one.is_over:
+                    self._open.pop(one.key, None)
+                else:
+                    self._open[one.key] = Alarm(one.transition, self._incidents.of.get(one.key))
+        self._untold += [transition for _, transition in new]
+        if queued:
+            self.on_queued()
+
+    def _number(self, changes: Sequence[Change]) -> tuple[list[tuple[int, Change]], list[tuple[int, Transition]]]:
+        """Changes with their numbers, and those that the journal does not have yet."""
+        numbered: list[tuple[int, Change]] = []
+        new: list[tuple[int, Transition]] = []
+        for one in changes:
+            number = restart.known(self._db, one.transition)
+            if number is None:
+                number = self._next + len(new)
+                new.append((number, one.transition))
+            numbered.append((number, one))
+        return numbered, new
+
+    def _write(
+        self, seq: int, numbered: Sequence[tuple[int, Change]], new: Sequence[tuple[int, Transition]], fold: Fold
+    ) -> int:
+        """All rows of one transaction; gives how many messages they hold."""
+        places = ",".join("?" * (CHANGE_COLUMNS + 1))
+        rows = [(number, *change_row(change)) for number, change in new]
+        self._db.executemany(f"INSERT INTO alarm_journal (id, {CHANGE}) VALUES ({places})", rows)
+        incidents.write(self._db, fold)
+        of = self._incidents.of | fold.of
+        restart.write_states(self._db, seq, numbered, lambda key: of.get(key, 0), self._columns)
+        self._db.execute("INSERT OR REPLACE INTO alarm_decided VALUES (1, ?)", (seq,))
+        now = max([self._ticked, *(change.time for _, change in new)])
+        return outbox.queue(self._db, fold, self._routes, self._next + len(new) - 1, now)
+
+    def _columns(self, rule: str, id: int) -> tuple[Any, ...]:
+        """(code, since, last_true, worst, said, last) of an alarm."""
+        machine = self._machines[rule]
+        return (*(column[id].item() for column in machine.columns), self._pace.last[id].item())

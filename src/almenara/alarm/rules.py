@@ -1,0 +1,95 @@
+"""`Rule`: what is judged alarming, and for how long; its condition is evaluated on all rows of a batch at once."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from almenara.model.alarm import Evidence, Severity, why
+from almenara.model.batch import Verdict
+from almenara.query import NAME, Matcher, parse_comparison
+
+#: A selector with this name judges what detectors said of a row, not the row's value.
+SCORE = "anomaly_score"
+
+_TESTS = {
+    ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
+}  # fmt: skip
+_WORDS = {">": "above", "<": "below", ">=": "at or above", "<=": "at or below", "==": "equal to", "!=": "other than"}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A threshold, `cpu_usage{host="a"} > 90`, or, with the name `anomaly_score`, a limit on what detectors say.
+
+    for_s: how long it must hold before the alarm fires; keep_firing_for_s: how long the alarm goes on after the last
+    time it held. severity: empty = by the worst score for anomaly rules, else warning. In an anomaly rule the label
+    `of` stands for the name of the series; `detector` is put into the evidence. Raises QuerySyntax, NotSupported,
+    ValueError.
+    """
+
+    name: str
+    expr: str
+    for_s: float = 0.0
+    keep_firing_for_s: float = 0.0
+    severity: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    matchers: tuple[Matcher, ...] = field(init=False, compare=False)  # of the series whose rows are judged
+    op: str = field(init=False, compare=False)
+    number: float = field(init=False, compare=False)
+    on_score: bool = field(init=False, compare=False)
+    detector: str = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.for_s < 0 or self.keep_firing_for_s < 0:
+            raise ValueError(
+                f"rule {self.name}: durations must not be negative; got for {self.for_s}, "
+                f"keep_firing_for {self.keep_firing_for_s}"
+            )
+        if self.severity:
+            Severity(self.severity)  # raises ValueError
+        matchers, op, number = parse_comparison(self.expr)
+        on_score = any((m.label, m.op, m.value) == (NAME, "=", SCORE) for m in matchers)
+        found = {
+            "matchers": _series_of(matchers) if on_score else tuple(matchers),
+            "op": op,
+            "number": number,
+            "on_score": on_score,
+            "detector": next((m.value for m in matchers if on_score and (m.label, m.op) == ("detector", "=")), ""),
+        }
+        for name, value in found.items():
+            object.__setattr__(self, name, value)
+
+    def judge(self, value: np.ndarray, verdict: Verdict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(judged float64[n], states bool[n], true bool[n]): what is compared, which rows state anything, and what.
+
+        A missing value and a score that is not ready (NaN) state nothing.
+        """
+        judged = np.asarray(verdict.score) if self.on_score else value
+        return judged, ~np.isnan(judged), _TESTS[self.op](judged, self.number)
+
+    def severity_of(self, worst: float) -> Severity:
+        """The severity of an alarm whose highest score was `worst`."""
+        if self.severity:
+            return Severity(self.severity)
+        return Severity.of_score(worst) if self.on_score else Severity.WARNING
+
+    def evidence(
+        self, value: float, score: float, yhat: float, lower: float, upper: float, cause: str, true: bool
+    ) -> Evidence:
+        """The numbers of one row, and the sentence that says what they mean for this rule."""
+        if self.on_score:
+            text = why(value, yhat, lower, upper, cause)
+        else:
+            text = f"{value:.6g} is {'' if true else 'not '}{_WORDS[self.op]} {self.number:.6g}"
+        return Evidence(value, score, yhat, lower, upper, self.detector, text)
+
+
+def _series_of(matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:
+    """The matchers of `anomaly_score{...}` as matchers of the series that are judged."""
+    kept = [m for m in matchers if m.label not in (NAME, "of", "detector")]
+    return (*kept, *(Matcher(NAME, m.op, m.value) for m in matchers if m.label == "of"))

@@ -1,0 +1,212 @@
+"""The state table of alarms: one rule over all its series, in arrays by series id, advanced by one compiled pass.
+
+    state now   a row where it is true                    a row where it is false                 silence
+    inactive    pending; firing when the rule has no for  inactive                                -
+    pending     firing once it was true for `for`         inactive                                no-data
+    firing      firing                                    resolved once `keep_firing_for` is over  no-data
+    no-data     what it was, since this row               resolved or, never having fired, inactive
+                                                          (firing on while `keep_firing_for` lasts)
+
+Resolved is told and then is inactive. Only changes leave the kernel: an alarm that goes on costs no Python.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+
+from almenara.alarm.pace import Pace
+from almenara.alarm.rules import Rule
+from almenara.model.alarm import State
+from almenara.model.time import MINUTE_NS, NS
+
+#: States inside: silence is remembered together with what it broke off.
+INACTIVE, PENDING, FIRING, PENDING_SILENT, FIRING_SILENT = range(5)
+#: What is told of a change, by its code.
+TOLD = (State.INACTIVE, State.PENDING, State.FIRING, State.NO_DATA, State.RESOLVED)
+_TELL_NO_DATA, _TELL_RESOLVED = 3, 4
+
+#: The clock decides in place of a row that is late by one usual gap, and by at most this.
+MOST_GRACE_NS = MINUTE_NS
+
+
+@njit(cache=True, nogil=True)
+def _advance(  # type: ignore[no-untyped-def]
+    id, time, judged, counts, true, mask, replayed, hold, keep, state, since, last_true, worst, said,
+    out_row, out_told, out_since, out_worst,
+):  # fmt: skip
+    n_out = 0
+    for i in range(len(id)):
+        k = id[i]
+        if not counts[i] or not mask[k]:
+            continue
+        now, t = state[k], time[i]
+        if now == INACTIVE and not true[i]:
+            continue
+        if replayed:  # decided and written by a former run: only what goes on inside a state is brought up to date
+            if now in (PENDING, FIRING) and t >= since[k]:
+                said[k] = true[i]
+                if true[i] and t > last_true[k]:
+                    last_true[k], worst[k] = t, max(worst[k], judged[i])
+            continue
+        tell = -1
+        if true[i]:
+            if now == INACTIVE:
+                since[k], worst[k] = t, judged[i]
+                tell = PENDING if hold > 0 else FIRING
+            elif now == PENDING and t - since[k] >= hold:
+                tell = FIRING
+            elif now == PENDING_SILENT:
+                since[k] = t
+                tell = PENDING if hold > 0 else FIRING
+            elif now == FIRING_SILENT:
+                since[k] = t
+                tell = FIRING
+            last_true[k], worst[k] = t, max(worst[k], judged[i])
+        elif now in (PENDING, PENDING_SILENT):
+            tell = INACTIVE
+        elif t - last_true[k] >= keep:
+            tell = _TELL_RESOLVED
+        elif now == FIRING_SILENT:
+            since[k] = t
+            tell = FIRING
+        said[k] = true[i]
+        if tell < 0:
+            continue
+        state[k] = INACTIVE if tell == _TELL_RESOLVED else tell
+        out_row[n_out], out_told[n_out], out_since[n_out], out_worst[n_out] = i, tell, since[k], worst[k]
+        n_out += 1
+    return n_out
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Changes:
+    """k changes of one rule's alarms: int64[k] row of the batch (-1: by the clock), int32[k] series id, int8[k] code of
+    what is told (`TOLD`), int64[k] since, float64[k] worst score."""
+
+    row: np.ndarray
+    id: np.ndarray
+    told: np.ndarray
+    since: np.ndarray
+    worst: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(slots=True, eq=False)
+class Kept:
+    """What `Machine.undo` needs: the series looked at, those of them that had an alarm, and its columns."""
+
+    id: np.ndarray
+    open: np.ndarray
+    columns: tuple[np.ndarray, ...]
+
+
+class Machine:
+    """The alarms of one rule. Memory is touched only for series that ever had one."""
+
+    def __init__(self, rule: Rule):
+        self.rule = rule
+        self.state = np.zeros(0, np.int8)
+        self.since = np.zeros(0, np.int64)
+        self.last_true = np.zeros(0, np.int64)
+        self.worst = np.zeros(0)
+        self.said = np.zeros(0, np.bool_)  # what the last row stated
+
+    @property
+    def columns(self) -> tuple[np.ndarray, ...]:
+        """state, since, last_true, worst, said."""
+        return self.state, self.since, self.last_true, self.worst, self.said
+
+    def reserve(self, n: int) -> None:
+        """Have room for ids below n."""
+        if n <= len(self.state):
+            return
+        open, old = self.open(), self.columns
+        new = tuple(np.zeros(max(n, len(self.state) * 3 // 2), column.dtype) for column in old)
+        self.state, self.since, self.last_true, self.worst, self.said = new
+        for column, before in zip(new, old, strict=True):
+            column[open] = before[open]
+
+    def open(self) -> np.ndarray:
+        """Ids of series with an alarm that is not inactive."""
+        return np.flatnonzero(self.state).astype(np.int32)
+
+    def step(
+        self, id: np.ndarray, time: np.ndarray, judged: np.ndarray, counts: np.ndarray, true: np.ndarray,
+        mask: np.ndarray, *, replayed: bool = False,
+    ) -> Changes:  # fmt: skip
+        """Advance by rows ordered by (id, time), and say what changed.
+
+        counts: bool[n], whether a row states anything; true: bool[n], what it states; mask: bool[series], which series
+        the rule is about. replayed: a former run decided these rows, so nothing changes state.
+        """
+        n = len(id)
+        lengths = {len(column) for column in (time, judged, counts, true)}
+        if lengths != {n}:
+            raise ValueError(f"columns differ in length: id {n}, others {sorted(lengths)}")
+        highest = int(id.max()) if n else -1
+        if highest >= len(mask) or (n and id.min() < 0):
+            raise ValueError(f"series ids must lie below {len(mask)}; got {id.min()} to {highest}")
+        self.reserve(len(mask))
+        row, told = np.empty(n, np.int64), np.empty(n, np.int8)
+        since, worst = np.empty(n, np.int64), np.empty(n)
+        k = _advance(
+            np.ascontiguousarray(id, np.int32), np.ascontiguousarray(time, np.int64),
+            np.ascontiguousarray(judged, np.float64), np.ascontiguousarray(counts, np.bool_),
+            np.ascontiguousarray(true, np.bool_), np.ascontiguousarray(mask, np.bool_),
+            replayed, round(self.rule.for_s * NS), round(self.rule.keep_firing_for_s * NS),
+            *self.columns, row, told, since, worst,
+        )  # fmt: skip
+        return Changes(row[:k], np.asarray(id)[row[:k]], told[:k], since[:k], worst[:k])
+
+    def tick(self, now_ns: int, pace: Pace, heard_from_ns: int) -> Changes:
+        """What the clock changes: holds that are over where the next row is overdue, and series that fell silent.
+
+        heard_from_ns: silence counts from then on at the earliest; before, this hub was not listening.
+        """
+        id = self.open()
+        state, last, grace = self.state[id], pace.last[id], np.minimum(pace.gap[id], MOST_GRACE_NS)
+        silent = now_ns - np.maximum(last, heard_from_ns) > pace.limit(id)
+        told = np.full(len(id), -1, np.int8)
+        ongoing = (state == PENDING) | (state == FIRING)
+        told[ongoing & silent] = _TELL_NO_DATA
+        held = now_ns - self.since[id] >= self.rule.for_s * NS + grace
+        told[(state == PENDING) & ~silent & self.said[id] & held] = FIRING
+        over = now_ns - self.last_true[id] >= self.rule.keep_firing_for_s * NS + grace
+        told[(state == FIRING) & ~self.said[id] & over] = _TELL_RESOLVED
+        at = np.flatnonzero(told >= 0)
+        id, told, state = id[at], told[at], state[at]
+        self.state[id] = np.select(
+            [told == FIRING, told == _TELL_RESOLVED, state == PENDING],
+            [FIRING, INACTIVE, PENDING_SILENT],
+            FIRING_SILENT,
+        )
+        return Changes(np.full(len(id), -1), id, told, self.since[id], self.worst[id])
+
+    def with_rule(self, rule: Rule) -> Machine:
+        """The same alarms under a changed rule; its arrays are this one's."""
+        other = Machine(rule)
+        other.state, other.since, other.last_true, other.worst, other.said = self.columns
+        return other
+
+    def put(self, id: int, columns: tuple[int, int, int, float, bool]) -> None:
+        """Set the columns of one series."""
+        self.reserve(id + 1)
+        for column, value in zip(self.columns, columns, strict=True):
+            column[id] = value
+
+    def keep(self, id: np.ndarray) -> Kept:
+        """What `undo` needs to take back changes of these series."""
+        self.reserve(int(id.max(initial=-1)) + 1)
+        open = id[self.state[id] != INACTIVE]
+        return Kept(id, open, tuple(column[open] for column in self.columns))
+
+    def undo(self, kept: Kept) -> None:
+        """Be again as when `kept` was taken."""
+        self.state[kept.id] = INACTIVE
+        for column, before in zip(self.columns, kept.columns, strict=True):
+            column[kept.open] = before
