@@ -10,6 +10,8 @@ from collections.abc import AsyncIterator, Callable
 from almenara.model.batch import Batch
 from almenara.model.time import NS
 
+_FASTEST = 10_000.0
+
 
 class Poll(ABC):
     """Collects on whole multiples of `every_s`, so that samples of different machines line up.
@@ -18,10 +20,11 @@ class Poll(ABC):
     """
 
     def __init__(self, every_s: float, clock: Callable[[], int] = time.time_ns):
-        if every_s <= 0:
+        if not every_s * NS >= 1:
             raise ValueError(f"every_s must be above 0; got {every_s}")
         self.every_s = every_s
         self.clock = clock
+        self._speed = 1.0  # of the clock, measured
 
     @abstractmethod
     def collect(self) -> Batch:
@@ -31,16 +34,18 @@ class Poll(ABC):
         """A batch every `every_s`; a slow `collect` skips a turn and never piles up."""
         every_ns = int(self.every_s * NS)
         while True:
-            await self._sleep_until((self.clock() // every_ns + 1) * every_ns)
+            # Where the clock was set back meanwhile, the next turn is one of the new time.
+            while not await self._has_slept_until((self.clock() // every_ns + 1) * every_ns):
+                pass
             yield await asyncio.to_thread(self.collect)
 
-    async def _sleep_until(self, due_ns: int) -> None:
+    async def _has_slept_until(self, due_ns: int) -> bool:
         # In short naps, since the clock may jump, or run faster than the loop's.
-        while (left := (due_ns - self.clock()) / NS) > 0:
-            before, slept = self.clock(), min(left, 0.2)
-            await asyncio.sleep(slept)
-            if self.clock() < before:  # it was set back: begin a new turn from there
-                return
-            speed = (self.clock() - before) / NS / slept
-            if speed > 2:
-                await asyncio.sleep(max(0.0, min(1.0, (due_ns - self.clock()) / NS / speed)))
+        while (left_s := (due_ns - self.clock()) / NS) > 0:
+            before, began_s = self.clock(), time.monotonic()
+            await asyncio.sleep(min(left_s / self._speed, 0.25))
+            passed_s = (self.clock() - before) / NS
+            if passed_s < 0:
+                return False
+            self._speed = min(max(passed_s / max(time.monotonic() - began_s, 1e-9), 1.0), _FASTEST)
+        return True

@@ -13,7 +13,7 @@ from typing import Any
 
 from almenara.config import schema
 from almenara.config.lines import join, line_of, locate
-from almenara.config.schema import PLUGINS, SECTIONS, Data, Http, Mqtt, Plugin, Publish, Rule, Site
+from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.plugin import options, registry
 
@@ -58,6 +58,7 @@ class Config:
     mqtt: Mqtt = field(default_factory=Mqtt)
     data: Data = field(default_factory=Data)
     publish: Publish = field(default_factory=Publish)
+    agent: Agent = field(default_factory=Agent)
     topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
     transports: Mapping[str, Plugin] = field(default_factory=dict)
     collectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["collectors"])

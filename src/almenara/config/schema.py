@@ -148,6 +148,17 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Agent:
+    """Only for agents: what waits on disk until the hub's broker has taken it.
+
+    Options:
+        spool_mb: The most that may wait; beyond it the oldest go, counted.
+    """
+
+    spool_mb: Annotated[float, Range(1)] = 512.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Publish:
     """What the hub sends on MQTT besides anomalies and alarms.
 
@@ -198,13 +209,15 @@ class Plugin:
         return registry.load(self.kind, self.plugin)
 
     def build(self, **given: Any) -> Any:
-        """A new instance. `given`: what the house gives (clock, folder, timezone), passed on where the constructor takes
-        it and the file does not say it."""
+        """A new instance. `given`: what the house gives (clock, folder, timezone), passed on where the constructor
+        takes it and the file does not say it."""
         return options.construct(self.load(), self.values, self.where, **given)
 
 
 #: Sections that are one table, and their classes.
-SECTIONS: dict[str, Any] = {"site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish}
+SECTIONS: dict[str, Any] = {
+    "site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
+}  # fmt: skip
 
 #: Sections of named tables with a plugin each: (kind, the key that chooses the plugin, whether `match` is a key).
 #: Without that key the table's own name is the plugin's.
