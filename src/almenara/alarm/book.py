@@ -116,15 +116,17 @@ class Book:
             raise
         return self._tell()
 
-    def replace_rules(self, rules: Iterable[Rule]) -> Sequence[Transition]:
-        """Go on with other rules. Alarms of rules that are gone, or that no longer hold their series, are resolved."""
+    def replace_rules(self, rules: Iterable[Rule], notifiers: Routes | Iterable[str] = ()) -> Sequence[Transition]:
+        """Go on with other rules and routes. Alarms of rules that are gone, or that no longer hold their series, are
+        resolved."""
         self._attach()
-        before = dict(self._machines), dict(self._selectors)
+        before = dict(self._machines), dict(self._selectors), self._routes
         self._use(rules)
+        self._routes = outbox.routes_of(notifiers)
         try:
             self._close_orphans()
         except AlmenaraError:
-            self._machines, self._selectors = before
+            self._machines, self._selectors, self._routes = before
             raise
         return self._tell()
 

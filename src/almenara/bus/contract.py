@@ -24,7 +24,9 @@ class ClientStatus:
 class Bus(Protocol):
     """Payloads in, messages out. One reader: `receive` is called once."""
 
-    address: str  # where clients connect: "127.0.0.1:1883"
+    @property
+    def address(self) -> str:
+        """Where clients connect: `127.0.0.1:1883`."""
 
     @property
     def problems(self) -> list[str]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.progress import Progress
 from rich.text import Text
 
 from almenara._version import __version__
@@ -24,9 +25,11 @@ from almenara.config.load import Config, load
 from almenara.config.running import Running
 from almenara.config.schema import split_address
 from almenara.model.errors import AlmenaraError, ConfigError, PortTaken, Problem
+from almenara.pipeline import warm
 from almenara.pipeline.folder import TOKEN_FILE
 from almenara.pipeline.inputs import BUS
 from almenara.web.app import create_app
+from almenara.web.body import Limits
 from almenara.web.server import bind, serve
 
 log = logging.getLogger("almenara")
@@ -108,12 +111,14 @@ class _Hub:
 
     async def _with_pipeline(self, built: Built, http: socket.socket) -> int:
         pipeline = built.pipeline
+        await asyncio.to_thread(warm_up, built)
         await pipeline.start()
         running: Running | None = None
         try:
             built = await self._with_bus(built)
             if self._demo:
                 await self._demo.load(pipeline)
+                pipeline.demo = self._demo
             running = Running(built, self._overrides)
             await running.start()
             await self._serve(running, http)
@@ -138,8 +143,8 @@ class _Hub:
         host, port = split_address(taken)
         for other in range(port + 1, port + NEXT_PORTS):
             with contextlib.suppress(PortTaken):
-                moved = built.with_mqtt_on(f"{host}:{other}")
-                await moved.bus.start(resume)
+                moved, bus = built.with_mqtt_on(f"{host}:{other}")
+                await bus.start(resume)
                 self._notes.append(
                     f'{taken} has another broker. To read from that one instead: [mqtt] url = "mqtt://{taken}"'
                 )
@@ -153,7 +158,9 @@ class _Hub:
             pipeline.addresses["mqtt"] = running.built.bus.address
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(running.reload()))
-        app = create_app(pipeline, token=str(self._config.http.token) or None, reload=running.reload)
+        limits = Limits(body_bytes=int(self._config.http.max_body_mb * (1 << 20)))
+        token = str(self._config.http.token) or None
+        app = create_app(pipeline, token=token, reload=running.reload, limits=limits)
         serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
         failing = asyncio.create_task(pipeline.failed.wait())
         self._show_banner(running.built)
@@ -191,6 +198,17 @@ class _Hub:
             return time.time() - float(psutil.Process().create_time())
         except ImportError:
             return time.monotonic() - self._began_s
+
+
+def warm_up(built: Built) -> None:
+    """Compile what has to be compiled; with a progress bar, which on a first start somebody looks at for a while."""
+    steps = list(warm.steps(built.pipeline.options))
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("Compiling (the first start takes longest)", total=len(steps))
+        for name, do in steps:
+            progress.update(task, description=f"Compiling: {name}")
+            do()
+            progress.advance(task)
 
 
 def _address(sock: socket.socket) -> str:

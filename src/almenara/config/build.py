@@ -1,11 +1,10 @@
-"""From a checked `Config` to a built hub. Nothing is started here, but the data folder is locked and the store opened."""
+"""From a checked `Config` to a built hub. Nothing is started, but the data folder is locked and the store opened."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
@@ -21,8 +20,8 @@ from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch
 from almenara.plugin import registry
-from almenara.plugin.contracts import Collector, Notifier
-from almenara.query import parse_selector
+from almenara.plugin.contracts import Collector, Notifier, Transport
+from almenara.query import Matcher, parse_selector
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,12 +32,14 @@ class Built:
     pipeline: Pipeline
     bus: Bus | None
     collectors: Mapping[str, Collector]
+    transports: Mapping[str, Transport]
     notifiers: Mapping[str, Notifier]
 
-    def with_mqtt_on(self, listen: str) -> Built:
-        """The same hub with its broker at another address."""
+    def with_mqtt_on(self, listen: str) -> tuple[Built, Bus]:
+        """The same hub with our own broker at another address, and that broker."""
         config = replace(self.config, mqtt=replace(self.config.mqtt, listen=listen))
-        return replace(self, config=config, bus=make_bus(config, self.pipeline.folder, self.pipeline.clock))
+        bus = _embedded(config, self.pipeline.folder, self.pipeline.clock)
+        return replace(self, config=config, bus=bus), bus
 
 
 def build(
@@ -52,7 +53,8 @@ def build(
             folder, store, options(config), alarms=lambda index: _alarms(config, folder, index), clock=clock
         )
         collecting = collectors(config, clock) | dict(more or {})
-        return Built(config, pipeline, make_bus(config, folder, clock), collecting, notifiers(config))
+        bus = make_bus(config, folder, clock)
+        return Built(config, pipeline, bus, collecting, transports(config), notifiers(config))
     except BaseException:
         folder.close()
         raise
@@ -61,6 +63,11 @@ def build(
 def collectors(config: Config, clock: Callable[[], int]) -> dict[str, Collector]:
     """The collectors of the config."""
     return {name: plugin.build(clock=clock) for name, plugin in config.collectors.items()}
+
+
+def transports(config: Config) -> dict[str, Transport]:
+    """Further links that bring messages."""
+    return {name: plugin.build() for name, plugin in config.transports.items()}
 
 
 def notifiers(config: Config) -> dict[str, Notifier]:
@@ -102,11 +109,16 @@ def rules(config: Config) -> list[Rule]:
     ]
 
 
+def routes(config: Config) -> dict[str, tuple[Matcher, ...]]:
+    """Each notifier, and which alarms it is told of."""
+    return {name: tuple(parse_selector(p.match)) if p.match else () for name, p in config.notifiers.items()}
+
+
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
     causes = next((registry.load("detector", p.plugin).causes for p in config.detectors.values()), ())
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
-        causes=causes, notifiers=list(config.notifiers),
+        causes=causes, notifiers=routes(config),
     )  # fmt: skip
 
 
@@ -115,10 +127,14 @@ def make_bus(config: Config, folder: DataFolder, clock: Callable[[], int]) -> Bu
     mqtt = config.mqtt
     if not mqtt.enabled:
         return None
-    given: dict[str, Any] = {
-        "username": mqtt.username, "password": mqtt.password, "name": config.site.name, "clock": clock,
-    }  # fmt: skip
-    if mqtt.url:
-        return ExternalBus(mqtt.url, topics=mqtt.topics, **given)
+    if not mqtt.url:
+        return _embedded(config, folder, clock)
+    return ExternalBus(
+        mqtt.url, topics=mqtt.topics, username=mqtt.username, password=mqtt.password, name=config.site.name, clock=clock
+    )
+
+
+def _embedded(config: Config, folder: DataFolder, clock: Callable[[], int]) -> EmbeddedBus:
+    mqtt = config.mqtt
     host, port = split_address(mqtt.listen)
-    return EmbeddedBus(folder.path, host, port, **given)
+    return EmbeddedBus(folder.path, host, port, mqtt.username, mqtt.password, name=config.site.name, clock=clock)

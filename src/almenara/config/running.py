@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
+from almenara.alarm.book import Book
 from almenara.alarm.send import Sender
-from almenara.config.build import Built, codecs, collectors, notifiers, rules
+from almenara.config.build import Built, codecs, collectors, notifiers, routes, rules, transports
 from almenara.config.load import Config, load
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.inputs import Inputs
@@ -34,7 +35,7 @@ class Running:
         """Begin to collect, to read the bus, to publish and to notify."""
         self._inputs = Inputs(self.built.pipeline, self.built.bus)
         self._inputs.start()
-        self._inputs.collect(self.built.collectors)
+        self._inputs.collect(self.built.collectors, self.built.transports)
         self._begin_outputs(self._config, self.built.notifiers)
 
     def _begin_outputs(self, config: Config, notifying: Mapping[str, Notifier]) -> None:
@@ -43,7 +44,7 @@ class Running:
         if bus is not None:
             self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
             self._outputs.start()
-        sender = Sender(hub.folder.database, notifying, hub.alarms, hub.clock)
+        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock)
         self._sending = asyncio.create_task(sender.run(), name="notify")
 
     async def stop(self) -> None:
@@ -77,14 +78,14 @@ class Running:
             hint = "restart the hub to change these; nothing was changed"
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
         hub = self.built.pipeline
-        collecting, notifying = collectors(config, hub.clock), notifiers(config)
+        collecting, receiving, notifying = collectors(config, hub.clock), transports(config), notifiers(config)
         extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
         await self._inputs.pause_collecting()
         await self._end_outputs()
         hub.decoders.replace(codecs(config))
-        await hub.replace_rules(rules(config), list(config.notifiers))
+        await hub.replace_rules(rules(config), routes(config))
         self._config = config
-        self._inputs.collect(collecting | extra)
+        self._inputs.collect(collecting | extra, receiving)
         self._begin_outputs(config, notifying)
         log.info("took over %s", config.path)
         return ()

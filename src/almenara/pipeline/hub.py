@@ -265,7 +265,7 @@ class Pipeline:
 
         return StoredRows(self.index, reader, replayer, names)
 
-    async def replace_rules(self, rules: Sequence[object], notifiers: Sequence[str]) -> None:
+    async def replace_rules(self, rules: Sequence[object], notifiers: Any) -> None:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 

@@ -12,7 +12,7 @@ from almenara.model.batch import Batch
 from almenara.model.errors import AlmenaraError, Refused
 from almenara.model.series import encode_key
 from almenara.pipeline.hub import Pipeline
-from almenara.plugin.contracts import Collector, Packet
+from almenara.plugin.contracts import Collector, Packet, Transport
 
 log = logging.getLogger(__name__)
 
@@ -37,8 +37,9 @@ class Inputs:
             self._tasks.append(self._run("mqtt", partial(self._read, self._bus)))
             self._tasks.append(self._run("mqtt clients", partial(self._watch_clients, self._bus)))
 
-    def collect(self, collectors: Mapping[str, Collector]) -> None:
-        """Begin to collect."""
+    def collect(self, collectors: Mapping[str, Collector], transports: Mapping[str, Transport]) -> None:
+        """Begin to collect, and to receive on further links."""
+        self._collecting += [self._run(name, partial(self._read, one)) for name, one in transports.items()]
         self._collecting += [self._run(name, partial(self._collect, name, one)) for name, one in collectors.items()]
 
     async def pause_collecting(self) -> None:
@@ -81,8 +82,8 @@ class Inputs:
         rejected = [one.rejected for one in turned]
         self._hub.ledger.sources.count(source, now, 1, rows, rejected, best_effort=False)
 
-    async def _read(self, bus: Bus) -> None:
-        async for packets in bus.receive():
+    async def _read(self, link: Bus | Transport) -> None:
+        async for packets in link.receive():
             await self._take(packets)
 
     async def _take(self, packets: Sequence[Packet]) -> None:

@@ -12,6 +12,7 @@ from almenara.bus.contract import Bus
 from almenara.bus.messages import Message, alarm_message, anomaly_message, judged_message
 from almenara.model.alarm import Evidence, State
 from almenara.model.errors import AlmenaraError
+from almenara.model.series import Series
 from almenara.pipeline.flush import Judged
 from almenara.pipeline.hub import Pipeline
 from almenara.pipeline.index import Selector
@@ -105,7 +106,8 @@ class Outputs:
             self._hub.counters.add("almenara_unpublished_total", len(rows) - MAX_ROWS, reason="too many")
         return rows[-MAX_ROWS:].tolist()
 
-    def _row(self, judged: Judged, at: int) -> tuple:  # type: ignore[type-arg]
+    def _row(self, judged: Judged, at: int) -> tuple[Series, int, Evidence]:
         batch, verdict = judged.batch, judged.verdict
-        numbers = (batch.value[at], verdict.score[at], verdict.yhat[at], verdict.lower[at], verdict.upper[at])
-        return batch.series[int(batch.id[at])], int(batch.time[at]), Evidence(*map(float, numbers))
+        columns = (batch.value, verdict.score, verdict.yhat, verdict.lower, verdict.upper)
+        value, score, yhat, lower, upper = (float(column[at]) for column in columns)
+        return batch.series[int(batch.id[at])], int(batch.time[at]), Evidence(value, score, yhat, lower, upper)

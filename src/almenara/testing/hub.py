@@ -25,7 +25,7 @@ class NoAlarms:
         """No rule, no change."""
         return ()
 
-    def replace_rules(self, rules: Sequence[Any], notifiers: Sequence[str]) -> Sequence[Transition]:
+    def replace_rules(self, rules: Sequence[Any], notifiers: Any) -> Sequence[Transition]:
         """Still none."""
         return ()
 

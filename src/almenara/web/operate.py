@@ -108,7 +108,7 @@ class Operate:
 
     def _demo(self) -> Any:
         """The simulated plant; None where the hub was started without one."""
-        return getattr(self._pipeline, "demo", None)
+        return self._pipeline.demo
 
     async def _field(self, request: Request, name: str) -> str:
         limits = self._limits
