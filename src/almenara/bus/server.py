@@ -105,6 +105,8 @@ jetstream {{
   max_file: {settings.max_disk_bytes}
   max_mem: {64 << 20}
   sync_interval: "1s"
+  max_buffered_msgs: 200000
+  max_buffered_size: {256 << 20}
 }}
 system_account: SYS
 accounts {{

@@ -33,6 +33,8 @@ class Webhook:
         timeout_s: Longest time for one post.
     """
 
+    example = {"url": "http://127.0.0.1:9/hook"}  # noqa: RUF012 - read by the contract checks
+
     def __init__(
         self,
         *,
