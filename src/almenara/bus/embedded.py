@@ -129,7 +129,7 @@ class EmbeddedBus:
         self._mqtt = Mqtt(
             url=f"mqtt://{_reachable(settings.host)}:{settings.port}",
             username=settings.hub.user, password=Secret(settings.hub.password), will_topic=self._status,
-            _will_qos=0,  # our end is the broker's: when it says this it stores nothing any more (see server.py)
+            _will_kept=False,  # our end is the broker's: when it says this it stores nothing any more (see server.py)
         )  # fmt: skip
         await self._mqtt.start()
         for work in (self._read_stream, self._read_tap, self._watch):

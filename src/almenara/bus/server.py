@@ -98,7 +98,7 @@ logfile_max_num: 2
 logtime_utc: true
 max_payload: {settings.max_payload}
 max_connections: {settings.max_connections}
-lame_duck_grace_period: "2s"
+lame_duck_grace_period: "3s"
 lame_duck_duration: "30s"
 jetstream {{
   store_dir: {_quote(str(folder))}
@@ -162,7 +162,7 @@ class Server:
 
 def _wrapper() -> list[str]:
     """When the hub dies without a word the kernel tells the broker (Linux): SIGUSR2, its lame duck mode. It closes its
-    ports at once, has two seconds to say the hub's last will to who is connected, and ends by itself."""
+    ports at once, has three seconds to say the hub's last will to who is connected, and ends by itself."""
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "USR2", "--"] if setpriv else []
 

@@ -105,7 +105,7 @@ class Mqtt:
         session_s: float = 604_800.0,
         will_topic: str = "",
         clock: Callable[[], int] = time.time_ns,
-        _will_qos: int = 1,
+        _will_kept: bool = True,
     ) -> None:
         self.address = Address.parse(url)
         self.problem = "not connected yet"  # empty while connected
@@ -116,7 +116,7 @@ class Mqtt:
         if will_topic:
             check_topic(will_topic)
         self._topics, self._qos, self._clock = tuple(topics), qos, clock
-        self._will, self._will_qos = will_topic, _will_qos
+        self._will, self._will_kept = will_topic, _will_kept
         self._five, self._session_s = version == "5", session_s
         self._keepalive_s, self._persistent = keepalive_s, bool(client_id)
         self._lock = threading.Lock()
@@ -143,7 +143,7 @@ class Mqtt:
         if username:
             client.username_pw_set(username, password)
         if self._will:
-            client.will_set(self._will, OFFLINE, qos=self._will_qos, retain=True)
+            client.will_set(self._will, OFFLINE, qos=1 if self._will_kept else 0, retain=self._will_kept)
         client.reconnect_delay_set(1, 60)
         client.max_inflight_messages_set(_MOST_SENDING)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
