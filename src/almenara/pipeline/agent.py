@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from almenara.codecs.json import Json
 from almenara.collectors.poll import Poll
 from almenara.model.batch import Batch
-from almenara.model.errors import AlmenaraError, BusError
+from almenara.model.errors import AlmenaraError
 from almenara.model.series import Series
 from almenara.model.topic import slug
 from almenara.pipeline.spool import Spool
@@ -129,12 +129,7 @@ class Agent:
                 self._news.clear()
                 await self._news.wait()
                 continue
-            try:
-                await self._link.send(entry.topic, entry.payload)
-            except BusError as error:  # an MQTT 5 broker that says no; it stays in the spool until the next start
-                log.error("%s", error)
-                await asyncio.sleep(_LONGEST_PAUSE_S)
-                continue
+            await self._link.send(entry.topic, entry.payload)
             self._spool.ack(entry)
 
     async def _watch_link(self) -> None:
