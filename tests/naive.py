@@ -645,3 +645,53 @@ def extremes(time, value, start, end, buckets, keep=None):
         chosen.update(missing[:1])
     chosen.update(i for i in range(len(time)) if keep is not None and keep[i])
     return sorted(chosen)
+
+
+# --- alarm ------------------------------------------------------------------------------------------------------------
+
+
+class AlarmTable:
+    """The state table of one series' alarm, a row at a time. `told` collects (state, since, time)."""
+
+    def __init__(self, hold: int, keep: int):
+        self.hold, self.keep = hold, keep
+        self.state, self.since, self.last_true, self.broken_off = "inactive", 0, 0, ""
+        self.told: list[tuple[str, int, int]] = []
+
+    def enter(self, state: str, time: int) -> None:
+        self.told.append((state, self.since, time))
+        self.state = "inactive" if state == "resolved" else state
+
+    def row(self, time: int, true: bool) -> None:
+        state, was_firing = self.state, self.broken_off == "firing"
+        if true:
+            self.last_true = time
+        if state == "inactive":
+            if true:
+                self.since = time
+                self.enter("pending" if self.hold else "firing", time)
+        elif state == "pending":
+            if not true:
+                self.enter("inactive", time)
+            elif time - self.since >= self.hold:
+                self.enter("firing", time)
+        elif state == "firing":
+            if not true and time - self.last_true >= self.keep:
+                self.enter("resolved", time)
+        elif not true and not was_firing:
+            self.enter("inactive", time)
+        elif not true and time - self.last_true >= self.keep:
+            self.enter("resolved", time)
+        else:
+            self.since = time
+            self.enter("firing" if was_firing or not self.hold else "pending", time)
+
+    def tick(self, now: int, last: int, said: bool, most: int) -> None:
+        """The clock says `now`; the last row was at `last` and said `said`; silence past `most` is no data."""
+        if self.state == "firing" and not said and now - self.last_true >= self.keep:
+            self.enter("resolved", now)
+        elif self.state in ("pending", "firing") and now - last > most:
+            self.broken_off = self.state
+            self.enter("no-data", now)
+        elif self.state == "pending" and now - self.since >= self.hold:
+            self.enter("firing", now)

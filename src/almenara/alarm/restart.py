@@ -35,9 +35,9 @@ def open_alarms(db: sqlite3.Connection) -> dict[Key, Alarm]:
 
 
 def numbers(db: sqlite3.Connection) -> tuple[int, int]:
-    """(the last segment that is decided, the number of the next change)."""
+    """(the last segment that is decided, -1 none; the number of the next change)."""
     decided = db.execute("SELECT seq FROM alarm_decided").fetchone()
-    return decided[0] if decided else 0, db.execute("SELECT coalesce(max(id), 0) + 1 FROM alarm_journal").fetchone()[0]
+    return decided[0] if decided else -1, db.execute("SELECT coalesce(max(id), 0) + 1 FROM alarm_journal").fetchone()[0]
 
 
 def known(db: sqlite3.Connection, change: Transition) -> int | None:

@@ -1,0 +1,82 @@
+"""Rules of rules: which rows they judge, what they say of them, and in which words."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from almenara.alarm.rules import Rule
+from almenara.model.alarm import Severity
+from almenara.model.batch import Verdict
+from almenara.model.errors import NotSupported, QuerySyntax
+from almenara.query import match_all
+
+NAN = float("nan")
+
+
+def verdict(score: list[float]) -> Verdict:
+    n = len(score)
+    return Verdict(np.array(score), *np.full((3, n), NAN), np.ones(n), np.full(n, -1, np.int16))
+
+
+@pytest.mark.parametrize(
+    ("op", "true"),
+    [(">", [0, 0, 1]), (">=", [0, 1, 1]), ("<", [1, 0, 0]), ("<=", [1, 1, 0]), ("==", [0, 1, 0]), ("!=", [1, 0, 1])],
+)
+def test_a_threshold_judges_the_value(op: str, true: list[int]) -> None:
+    judged, states, found = Rule("r", f"cpu {op} 90").judge(np.array([89.0, 90.0, 91.0]), verdict([0, 0, 0]))
+    assert judged.tolist() == [89, 90, 91]
+    assert states.all()
+    assert found.tolist() == [bool(x) for x in true]
+
+
+def test_a_missing_value_states_nothing() -> None:
+    _, states, _ = Rule("r", "cpu != 90").judge(np.array([NAN, 1.0]), verdict([5, 5]))
+    assert states.tolist() == [False, True]
+
+
+def test_an_anomaly_rule_judges_the_score_and_waits_until_it_is_ready() -> None:
+    judged, states, true = Rule("r", "anomaly_score > 1").judge(np.array([90.0] * 3), verdict([NAN, 1.0, 1.1]))
+    assert (states.tolist(), true.tolist()) == ([False, True, True], [False, False, True])
+    assert judged[2] == 1.1
+
+
+def test_of_stands_for_the_name_of_the_series_that_is_judged() -> None:
+    rule = Rule("r", 'anomaly_score{of=~"cpu.*", host="a", detector="seasonal"} > 1')
+    assert match_all(rule.matchers, {"__name__": "cpu_usage", "host": "a"})
+    assert not match_all(rule.matchers, {"__name__": "mem", "host": "a"})
+    assert not match_all(rule.matchers, {"__name__": "cpu_usage", "host": "b"})
+    assert rule.detector == "seasonal"
+
+
+def test_severity_is_the_rules_own_or_by_score_or_warning() -> None:
+    assert Rule("r", "cpu > 1").severity_of(9) is Severity.WARNING
+    assert Rule("r", "cpu > 1", severity="major").severity_of(9) is Severity.MAJOR
+    assert [Rule("r", "anomaly_score > 1").severity_of(s).value for s in (1.1, 1.3, 1.6, 2.1)] == list(Severity)
+
+
+def test_words_say_how_the_value_lies_to_the_limit() -> None:
+    rule = Rule("r", "cpu >= 90")
+    assert rule.evidence(93.1, NAN, NAN, NAN, NAN, "", True).why == "93.1 is at or above 90"
+    assert rule.evidence(80.0, NAN, NAN, NAN, NAN, "", False).why == "80 is not at or above 90"
+
+
+def test_words_of_an_anomaly_say_what_was_expected() -> None:
+    rule = Rule("r", "anomaly_score > 1")
+    assert rule.evidence(52.3, 1.5, 34.1, 30.2, 38.0, "rose suddenly", True).why == (
+        "52.3 where 34.1 was expected (30.2 to 38): rose suddenly"
+    )
+    assert rule.evidence(34.0, 0.0, 34.1, 30.2, 38.0, "", False).why == (
+        "34 is inside the expected 30.2 to 38 (around 34.1)"
+    )
+
+
+def test_what_is_no_rule_is_refused() -> None:
+    with pytest.raises(NotSupported):
+        Rule("r", "cpu")
+    with pytest.raises(QuerySyntax):
+        Rule("r", "cpu >")
+    with pytest.raises(ValueError, match="must not be negative"):
+        Rule("r", "cpu > 1", -1)
+    with pytest.raises(ValueError, match="terrible"):
+        Rule("r", "cpu > 1", severity="terrible")

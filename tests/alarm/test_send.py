@@ -1,0 +1,304 @@
+"""Rules of the outbox and its sender, against a real HTTP receiver and, for kill -9, a real process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from alarm.book_case import T0, Table, book, database, rows
+from almenara.alarm import send
+from almenara.alarm.book import Book
+from almenara.alarm.rules import Rule
+from almenara.alarm.send import Sender
+from almenara.model.alarm import Incident
+from almenara.model.time import DAY_NS, NS
+from almenara.notifiers.webhook import Webhook
+from almenara.plugin.options import Secret
+from almenara.query import parse_selector
+from almenara.testing.hub import Clock
+
+HOT = Rule("hot", "cpu > 90")
+DEADLINE_S = 10.0
+
+
+STARTED_NS = time.monotonic_ns()
+
+
+def _clock() -> int:
+    return T0 + time.monotonic_ns() - STARTED_NS
+
+
+class Receiver:
+    """A web server that answers what it is told, then 200; it keeps what it heard."""
+
+    def __init__(self) -> None:
+        self.answers: list[int] = []
+        self.heard: list[dict] = []
+        self.url = ""
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[Receiver]:
+        async with await asyncio.start_server(self._serve, "127.0.0.1", 0) as server:
+            self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+            yield self
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            head = await reader.readuntil(b"\r\n\r\n")
+            size = next(int(x.split(b":")[1]) for x in head.split(b"\r\n") if x.lower().startswith(b"content-length"))
+            body = json.loads(await reader.readexactly(size))
+            answer = self.answers.pop(0) if self.answers else 200
+            self.heard += [body] if answer == 200 else []
+            writer.write(f"HTTP/1.1 {answer} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+        writer.close()
+
+    @property
+    def stories(self) -> list[tuple[str, list[str]]]:
+        """(status, status of each alert) of each message."""
+        return [(one["status"], [alert["status"] for alert in one["alerts"]]) for one in self.heard]
+
+
+@asynccontextmanager
+async def sending(
+    one: Book, path: Path, receiver: Receiver, clock: Callable[[], int] = _clock
+) -> AsyncIterator[Sender]:
+    webhook = Webhook(url=Secret(receiver.url), timeout_s=5)
+    sender = Sender(database(path), {"hook": webhook}, one, clock)
+    running = asyncio.create_task(sender.run())
+    try:
+        yield sender
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        await webhook.close()
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        await asyncio.sleep(0.01)
+
+
+def outcomes(path: Path) -> list[tuple[str, str]]:
+    with sqlite3.connect(path) as db:
+        return db.execute("SELECT state, outcome FROM outbox ORDER BY id").fetchall()
+
+
+def hot(one: Book, seq: int, second: float, *hosts: int, value: float = 95) -> None:
+    one.step(seq, *rows(one._series, [(host, second, value) for host in hosts]), 0)  # type: ignore[arg-type]
+
+
+def run(path: Path, story: Callable[[Book, Receiver], Awaitable[None]]) -> None:
+    async def main() -> None:
+        one = book(path, Table(3), HOT, notifiers=["hook"])
+        async with Receiver().serving() as receiver:
+            await story(one, receiver)
+        one.close()
+
+    asyncio.run(main())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "hub.db"
+
+
+def test_firing_and_resolved_are_told_in_order(path: Path) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        async with sending(one, path, receiver) as sender:
+            hot(one, 1, 0, 0, 1)
+            await until(lambda: len(receiver.heard) == 1)
+            hot(one, 2, 10, 0, 1, value=50)
+            await until(lambda: sender.counts["hook", "sent"] == 2)
+        assert receiver.stories == [("firing", ["firing"] * 2), ("resolved", ["resolved"] * 2)]
+        assert outcomes(path) == [("firing", "sent"), ("resolved", "sent")]
+
+    run(path, story)
+
+
+def test_a_message_tells_of_the_incident_as_it_was(path: Path) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        hot(one, 1, 0, 0)
+        hot(one, 2, 10, 1)
+        hot(one, 3, 20, 0, 1, value=50)
+        async with sending(one, path, receiver):
+            await until(lambda: len(receiver.heard) == 2)
+        assert receiver.stories == [("firing", ["firing"]), ("resolved", ["resolved"] * 2)]
+
+    run(path, story)
+
+
+def test_a_failure_is_tried_again_and_the_order_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(send, "FIRST_WAIT_NS", NS // 50)
+
+    async def story(one: Book, receiver: Receiver) -> None:
+        receiver.answers = [500, 503, 429]
+        hot(one, 1, 0, 0)
+        hot(one, 2, 10, 0, value=50)
+        async with sending(one, path, receiver) as sender:
+            await until(lambda: sender.counts["hook", "sent"] == 2)
+            assert sender.counts["hook", "failed"] == 3
+        assert [status for status, _ in receiver.stories] == ["firing", "resolved"]
+
+    run(path, story)
+
+
+def test_waits_double_up_to_five_minutes_and_are_kept_on_disk(path: Path) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        receiver.answers = [500] * 11
+        hot(one, 1, 0, 0)
+        clock, waits = Clock(T0), []
+        while len(waits) < 11:
+            async with sending(one, path, receiver, clock) as sender:
+                await until(lambda: sender.counts["hook", "failed"] == 1)
+            with sqlite3.connect(path) as db:
+                due = db.execute("SELECT due FROM outbox").fetchone()[0]
+            waits.append((due - clock.now_ns) // NS)
+            clock.now_ns = due
+        assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+
+    run(path, story)
+
+
+def test_what_is_refused_for_good_is_given_up_loudly(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        receiver.answers = [404]
+        hot(one, 1, 0, 0)
+        hot(one, 2, 10, 0, value=50)
+        async with sending(one, path, receiver) as sender:
+            await until(lambda: sender.counts["hook", "sent"] == 1)
+        assert outcomes(path) == [("firing", "given up"), ("resolved", "sent")]
+        assert "was not told by hook, given up: webhook" in caplog.text
+
+    run(path, story)
+
+
+def test_what_fails_for_a_day_is_given_up(path: Path) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        receiver.answers = [500]
+        hot(one, 1, 0, 0)
+        async with sending(one, path, receiver, lambda: T0 + DAY_NS) as sender:
+            await until(lambda: sender.counts["hook", "given up"] == 1)
+        assert outcomes(path) == [("firing", "given up")]
+
+    run(path, story)
+
+
+def test_a_notifier_that_hangs_or_breaks_does_not_hold_up_the_others(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "TRY_S", 0.1)
+
+    class Hanging:
+        async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+            await asyncio.Event().wait()
+
+    class Broken:
+        async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+            raise KeyError("its own mistake")
+
+    async def main() -> None:
+        one = book(path, Table(1), HOT, notifiers=["broken", "hangs", "hook"])
+        async with Receiver().serving() as receiver:
+            webhook = Webhook(url=Secret(receiver.url))
+            sender = Sender(database(path), {"broken": Broken(), "hangs": Hanging(), "hook": webhook}, one, Clock(T0))
+            running = asyncio.create_task(sender.run())
+            hot(one, 1, 0, 0)
+            await until(lambda: len(sender.counts) == 3)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await webhook.close()
+        assert sender.counts["hook", "sent"] == 1
+        assert {name for name, outcome in sender.counts if outcome == "failed"} == {"broken", "hangs"}
+        one.close()
+
+    asyncio.run(main())
+
+
+def test_a_notifier_with_a_selector_hears_of_its_alarms_only(path: Path) -> None:
+    table = Table(2)
+    routes = {"all": (), "one": parse_selector('{host="1", severity="warning", alertname="hot"}')}
+    made = book(path, table, HOT, notifiers=routes)
+    made.step(1, *rows(table, [(0, 0, 95)]), 0)
+    made.step(2, *rows(table, [(1, 300, 95)]), 0)
+    made.step(3, *rows(table, [(0, 400, 50), (1, 400, 50)]), 0)
+    with sqlite3.connect(path) as db:
+        heard = db.execute("SELECT notifier, incident, state FROM outbox ORDER BY id").fetchall()
+    assert [row for row in heard if row[0] == "one"] == [("one", 2, "firing"), ("one", 2, "resolved")]
+    assert [row[1:] for row in heard if row[0] == "all"] == [
+        (1, "firing"), (2, "firing"), (1, "resolved"), (2, "resolved"),
+    ]  # fmt: skip
+    made.close()
+
+
+def test_without_notifiers_nothing_is_queued(path: Path) -> None:
+    table = Table(1)
+    one = book(path, table, HOT)
+    one.step(1, *rows(table, [(0, 0, 95)]), 0)
+    assert outcomes(path) == []
+    one.close()
+
+
+HUB = """
+import asyncio, sys
+from pathlib import Path
+from alarm.book_case import Table, book, database, rows
+from almenara.alarm.rules import Rule
+from almenara.alarm.send import Sender
+from almenara.notifiers.webhook import Webhook
+from almenara.plugin.options import Secret
+
+async def main(path, url, begin, end):
+    table = Table(2)
+    one = book(path, table, Rule("hot", "cpu > 90"), notifiers=["hook"])
+    running = asyncio.create_task(Sender(database(path), {"hook": Webhook(url=Secret(url))}, one).run())
+    for seq in range(begin, end):
+        one.step(seq, *rows(table, [((seq - 1) // 2 % 2, 100 * seq, 95 if seq % 2 else 50)]), 0)
+        print(seq, flush=True)
+        await asyncio.sleep(0.01)
+    await running
+
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))
+"""
+
+
+def test_after_kill_9_nothing_is_lost_and_nothing_confirmed_is_repeated(path: Path) -> None:
+    """Segments are stepped again from the beginning after each kill, as a hub without a snapshot does."""
+    last = 41
+
+    async def story(one: Book, receiver: Receiver) -> None:
+        one.close()
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        for steps in (7, 19, last):
+            command = [sys.executable, "-c", HUB, str(path), receiver.url, "1", str(last)]
+            hub = await asyncio.create_subprocess_exec(
+                *command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            )
+            assert hub.stdout is not None
+            while steps != last and int(await hub.stdout.readline() or 0) < steps:
+                pass
+            if steps == last:
+                await until(lambda: all(outcome for _, outcome in outcomes(path)) and len(outcomes(path)) == last - 1)
+            hub.send_signal(signal.SIGKILL)
+            await hub.wait()
+        confirmed = len(outcomes(path))
+        told = [(m["status"], m["groupLabels"]["incident"]) for m in receiver.heard]
+        assert len(set(told)) == confirmed == last - 1
+        assert len(told) <= confirmed + 2, "only what was under way at a kill may come twice"
+
+    run(path, story)
