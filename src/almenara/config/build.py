@@ -115,7 +115,7 @@ def routes(config: Config) -> dict[str, tuple[Matcher, ...]]:
 
 
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
-    causes = next((registry.load("detector", p.plugin).causes for p in config.detectors.values()), ())
+    causes = [cause for p in config.detectors.values() for cause in registry.load("detector", p.plugin).causes]
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
         causes=causes, notifiers=routes(config),

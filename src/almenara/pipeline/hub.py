@@ -269,6 +269,11 @@ class Pipeline:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 
+    @property
+    def causes(self) -> Sequence[str]:
+        """What the causes of verdicts point into."""
+        return self._judge.causes
+
     # --- how it is doing
 
     def sources(self) -> list[SourceStatus]:

@@ -56,6 +56,12 @@ class Judge:
         self._last = np.full(0, NEVER, np.int64)  # time of the last row judged, by series
         self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
         self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
+        # Verdict.cause points into the causes of all detectors, one list after the other.
+        self._first_cause: dict[str, int] = {}
+        self.causes: list[str] = []
+        for name, detector in self.detectors.items():
+            self._first_cause[name] = len(self.causes)
+            self.causes += detector.causes
 
     def step(self, batch: Batch) -> tuple[Verdict, list[Batch]]:
         """Judge and learn rows ordered by (id, time). Of several detectors the verdict with the highest score counts.
@@ -81,8 +87,10 @@ class Judge:
         said = self.detectors[name].step(judged)
         self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
         higher = ~(said.score <= verdict.score[rows])  # also where nothing was said before
-        for column in ("score", "yhat", "lower", "upper", "share", "cause"):
+        for column in ("score", "yhat", "lower", "upper", "share"):
             getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
+        cause = said.cause[higher]
+        verdict.cause[rows[higher]] = np.where(cause >= 0, cause + self._first_cause[name], -1)
         return self._anomalies(name, judged, said)
 
     def _anomalies(self, name: str, judged: Batch, said: Verdict) -> Batch:

@@ -31,10 +31,14 @@ VIRTUAL = {"anomaly_score": "score", "yhat": "yhat", "yhat_lower": "lower", "yha
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """Stored rows ordered by (id, time), and what a detector that starts from the warm-up says of them."""
+    """Stored rows ordered by (id, time), and what a detector that starts from the warm-up says of them.
+
+    causes: what `verdict.cause` points into.
+    """
 
     batch: Batch
     verdict: Verdict
+    causes: Sequence[str] = ()
 
 
 class Readers:
@@ -86,9 +90,8 @@ def replay(reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarra
     verdict = detector.step(Batch(table, local, rows.time, rows.value)) if len(rows) else empty_verdict(0)
     shown = np.flatnonzero(np.asarray(rows.time) >= start)
     columns = (verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.share, verdict.cause)
-    return Replayed(
-        Batch(index, rows.id[shown], rows.time[shown], rows.value[shown]), Verdict(*(c[shown] for c in columns))
-    )
+    rows = Batch(index, rows.id[shown], rows.time[shown], rows.value[shown])
+    return Replayed(rows, Verdict(*(c[shown] for c in columns)), detector.causes)
 
 
 def _checked(batch: Batch) -> Batch:

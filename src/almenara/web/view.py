@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class View:
         if np.asarray(counts.value).sum() > MAX_REPLAYED:
             return await self._wide(one, start, end, width)
         replayed = await self._pipeline.replay(one.id, start, end)
-        return judged_chart(replayed.batch, replayed.verdict, start, end, width)
+        return judged_chart(replayed.batch, replayed.verdict, start, end, width, replayed.causes)
 
     async def _wide(self, one: Any, start: int, end: int, width: int) -> dict[str, Any]:
         """Many rows: the store gives the lowest and the highest of every pixel; there is no band at this distance."""
@@ -71,7 +71,9 @@ class View:
                 "decimated": True}  # fmt: skip
 
 
-def judged_chart(batch: Batch, verdict: Verdict, start: int, end: int, width: int) -> dict[str, Any]:
+def judged_chart(
+    batch: Batch, verdict: Verdict, start: int, end: int, width: int, causes: Sequence[str] = ()
+) -> dict[str, Any]:
     """Columns of a chart from rows and what the detector says of them: extremes of every pixel, and every anomaly."""
     time, value, score = (np.asarray(column) for column in (batch.time, batch.value, verdict.score))
     at = extremes(time, value, start, end, width, keep=score >= 1)
@@ -80,22 +82,32 @@ def judged_chart(batch: Batch, verdict: Verdict, start: int, end: int, width: in
         "times": time[at] / _MS,
         "values": value[at],
         **columns,
-        "anomalies": anomalies(time, value, verdict),
+        "anomalies": anomalies(time, value, verdict, causes),
         "decimated": len(at) < len(time),
     }
 
 
-def anomalies(time: np.ndarray, value: np.ndarray, verdict: Verdict) -> list[dict[str, Any]]:
+def anomalies(
+    time: np.ndarray, value: np.ndarray, verdict: Verdict, causes: Sequence[str] = ()
+) -> list[dict[str, Any]]:
     """The rows with a score of at least 1 in order of time, with what was expected; the worst MAX_ANOMALIES of them."""
     score = np.asarray(verdict.score)
     at = np.flatnonzero(score >= 1)
     if len(at) > MAX_ANOMALIES:
         at = np.sort(at[np.argpartition(score[at], -MAX_ANOMALIES)[-MAX_ANOMALIES:]])
-    columns = (time, value, score, *(np.asarray(column) for column in (verdict.yhat, verdict.lower, verdict.upper)))
+    said = (verdict.yhat, verdict.lower, verdict.upper, verdict.cause)
+    columns = (time, value, score, *(np.asarray(column) for column in said))
     found = []
-    for t, v, s, yhat, lower, upper in zip(*(column[at].tolist() for column in columns), strict=True):
+    for t, v, s, yhat, lower, upper, cause in zip(*(column[at].tolist() for column in columns), strict=True):
         row = {"time": t / _MS, "value": v, "score": s, "severity": Severity.of_score(s).value, "yhat": yhat}
-        found.append({**row, "lower": lower, "upper": upper, "why": why(v, yhat, lower, upper)})
+        found.append(
+            {
+                **row,
+                "lower": lower,
+                "upper": upper,
+                "why": why(v, yhat, lower, upper, causes[cause] if 0 <= cause < len(causes) else ""),
+            }
+        )
     return found
 
 
