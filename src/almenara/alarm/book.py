@@ -49,8 +49,9 @@ class Book:
         self._series, self._selector, self._causes = series, selector, tuple(causes)
         self._routes = outbox.routes_of(notifiers)
         self.on_queued: Callable[[], None] = lambda: None  # called when there is something to send
-        self._lock = threading.Lock()  # of what other threads read: the alarms that are open, the reading connection
-        self._writing = threading.Lock()
+        self._lock = threading.Lock()  # of the alarms that are open, which other threads read
+        self._reading = threading.Lock()  # of the reading connection
+        self._writing = threading.Lock()  # of the writing connection
         with reading():
             self._db, self._reader = database(), database()
             self._db.executescript(SCHEMA)
@@ -82,7 +83,7 @@ class Book:
         self._attach()
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
-        undo = self._keep(np.unique(id))
+        undo = self._keep(id[np.flatnonzero(np.diff(id, prepend=-1))])
         live = self._pace.step(id, time, value, fresh_from_ns)
         changes: list[Change] = []
         for name, machine in self._machines.items():
@@ -116,13 +117,15 @@ class Book:
             raise
         return self._tell()
 
-    def replace_rules(self, rules: Iterable[Rule], notifiers: Routes | Iterable[str] = ()) -> Sequence[Transition]:
-        """Go on with other rules and routes. Alarms of rules that are gone, or that no longer hold their series, are
-        resolved."""
+    def replace_rules(
+        self, rules: Iterable[Rule], notifiers: Routes | Iterable[str] | None = None
+    ) -> Sequence[Transition]:
+        """Go on with other rules, and other notifiers (None: the same). Alarms of rules that are gone, or that no
+        longer speak of their series, are resolved. Raises StoreError or DiskFull; then everything stays as it was."""
         self._attach()
-        before = dict(self._machines), dict(self._selectors), self._routes
+        before = self._machines, self._selectors, self._routes
         self._use(rules)
-        self._routes = outbox.routes_of(notifiers)
+        self._routes = self._routes if notifiers is None else outbox.routes_of(notifiers)
         try:
             self._close_orphans()
         except AlmenaraError:
@@ -149,14 +152,14 @@ class Book:
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
         """The latest changes (before a time), newest first."""
         query = f"SELECT {CHANGE} FROM alarm_journal WHERE time < ? ORDER BY time DESC, id DESC LIMIT ?"
-        with self._lock, reading():
+        with self._reading, reading():
             rows = self._reader.execute(query, (2**63 - 1 if before_ns is None else before_ns, limit)).fetchall()
         return [change_of(row) for row in rows]
 
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
         """The latest incidents, newest first."""
         where = "WHERE state = 'firing'" if open_only else ""
-        with self._lock, reading():
+        with self._reading, reading():
             ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
             return incidents.read(self._reader, [id for (id,) in ids])
 
@@ -169,7 +172,7 @@ class Book:
 
     def close(self) -> None:
         """Close the database."""
-        with self._writing, self._lock:
+        with self._writing, self._reading:
             self._db.close()
             self._reader.close()
 

@@ -60,7 +60,8 @@ class Sender:
                 for name, notifier in self._notifiers.items():
                     tasks.create_task(self._serve(name, notifier), name=f"notifier {name}")
         finally:
-            self._book.on_queued = lambda: None
+            if self._book.on_queued == self.wake:
+                self._book.on_queued = lambda: None
             self._thread.submit(self._db.close)
             self._thread.shutdown(wait=True)
 
