@@ -109,6 +109,11 @@ def test_alarms_outside_the_window_are_left_out() -> None:
     assert len(alarm_spans([over], 0, 11)) == 1
 
 
+def test_a_span_without_data_ends_where_the_alarm_goes_on() -> None:
+    told = [transition(State.NO_DATA, PUMP, 10, 20), transition(State.FIRING, PUMP, 30, 30)]
+    assert [(one["start"], one["end"]) for one in alarm_spans(told, 0, 100)] == [(1e-5, 3e-5), (3e-5, None)]
+
+
 def test_of_too_many_anomalies_the_worst_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANOMALIES", 3)
     value = np.array([40.0, 20.0, 60.0, 18.0, 50.0, 10.0])

@@ -114,21 +114,26 @@ def anomalies(
 def alarm_spans(changes: Iterable[Transition], start: int, end: int) -> list[dict[str, Any]]:
     """Each alarm that was on within [start, end): from when, to when (null: still on), and its last state."""
     last: dict[tuple[str, int], Transition] = {}
+    newest: dict[str, int] = {}
+    ended: dict[tuple[str, int], int] = {}  # spans that another one goes on from, as after a time without data
     worst: dict[tuple[str, int], Severity] = {}
     order = list(Severity)
     for one in sorted(changes, key=lambda change: change.time):
         key = (one.rule, one.since)
+        if newest.get(one.rule, one.since) < one.since:
+            ended[one.rule, newest[one.rule]] = one.since
+        newest[one.rule] = one.since
         last[key] = one
         worst[key] = max(worst.get(key, one.severity), one.severity, key=order.index)
-    over = (State.RESOLVED, State.INACTIVE)
+    ended |= {key: one.time for key, one in last.items() if one.state in (State.RESOLVED, State.INACTIVE)}
     return [
         {
             "start": one.since / _MS,
-            "end": one.time / _MS if one.state in over else None,
+            "end": ended[key] / _MS if key in ended else None,
             "rule": one.rule,
             "state": one.state.value,
             "severity": worst[key].value,
         }
         for key, one in sorted(last.items(), key=lambda item: item[0][1])
-        if one.since < end and not (one.state in over and one.time < start)
+        if one.since < end and ended.get(key, start) >= start
     ]
