@@ -151,7 +151,7 @@ class Twin:
 
     async def replay(self, ids: Any, start: int, end: int) -> Any:
         batch = self._read(ids, start, end)
-        return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value))
+        return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value), causes=())
 
     def sources(self) -> list[Any]:
         return self.seen_sources

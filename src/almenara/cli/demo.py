@@ -44,9 +44,14 @@ class Demo:
         """Break it now."""
         self._plant.break_something(name, self.clock())
 
-    def injected(self) -> list[Any]:
-        """What is broken now: (fault, since, until), in ns."""
-        return list(self._plant.injected())
+    def injected(self) -> list[dict[str, Any]]:
+        """What is broken now, and from when to when in ms."""
+        now = self.clock()
+        return [
+            {"fault": name, "since": since // 1_000_000, "until": until // 1_000_000}
+            for name, since, until in self._plant.injected()
+            if since <= now < until
+        ]
 
     async def load(self, hub: Pipeline) -> int:
         """Put three weeks of history into the hub, and have it learned; says how many rows."""

@@ -45,12 +45,6 @@ export function doors(status) {
   return h("div", { class: "doors" }, !status.demo && demoDoor(), sendDoor(status.addresses ?? {}), importDoor(status));
 }
 
-/** The faults that run now, newest last; from [name, since ns, until ns], or {fault, since, until} in ms. */
-function running(injected) {
-  return injected.map((one) => (Array.isArray(one) ? { fault: one[0], since: one[1] / 1e6, until: one[2] / 1e6 } : one))
-    .filter((one) => (one.until ?? Infinity) > hub.now());
-}
-
 const readable = (name) => name.replaceAll("_", " ");
 
 /** The demo's card: break something, and what to watch. Call its `show(demo)` whenever the status changes. */
@@ -80,7 +74,7 @@ export class DemoCard {
     if (wanted) this.menu.querySelector("button")?.focus();
   }
 
-  /** @param {{faults: Record<string, string>, injected: any[]} | null} demo */
+  /** @param {{faults: Record<string, string>, injected: {fault: string, since: number}[]} | null} demo */
   show(demo) {
     this.element.hidden = !demo;
     if (!demo) return;
@@ -90,7 +84,7 @@ export class DemoCard {
       put(this.menu, Object.entries(demo.faults).map(([name, sentence]) => h("button", { type: "button", role: "menuitem",
         onclick: () => this.injectFault(name) }, h("strong", null, readable(name)), h("span", null, sentence))));
     }
-    put(this.running, running(demo.injected ?? []).slice(-5).map(({ fault, since }) => h("li", null,
+    put(this.running, demo.injected.slice(-5).map(({ fault, since }) => h("li", null,
       h("strong", null, readable(fault)), ` for ${duration(hub.now() - since)}`)));
   }
 
