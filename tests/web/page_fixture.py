@@ -158,7 +158,7 @@ class Hub:
         self.scene = scene
         self.series = all_series(scene)
         self.started = time.time() * 1000
-        self.injected: list[tuple[str, int, int]] = []
+        self.injected: list[dict[str, Any]] = []
         self.extra: dict[str, list[list[float]]] = {}
         self.live_from = {text_of(s): 0 for s in self.series}
         self.closing = False
@@ -354,7 +354,8 @@ def app_of(hub: Hub) -> Starlette:
         fault = (await request.json())["fault"]
         if fault not in FAULTS:
             return error(404, f"no fault {fault}")
-        hub.injected.append((fault, time.time_ns(), time.time_ns() + 165_000_000_000))
+        now = time.time_ns() // 1_000_000
+        hub.injected.append({"fault": fault, "since": now, "until": now + 165_000})
         return JSONResponse(hub.status()["demo"])
 
     async def push(request: Request) -> Response:
