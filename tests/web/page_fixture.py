@@ -158,7 +158,7 @@ class Hub:
         self.scene = scene
         self.series = all_series(scene)
         self.started = time.time() * 1000
-        self.injected: list[dict[str, Any]] = []
+        self.injected: list[dict[str, object]] = []
         self.extra: dict[str, list[list[float]]] = {}
         self.live_from = {text_of(s): 0 for s in self.series}
         self.closing = False
