@@ -28,9 +28,8 @@ class Batch:
 
     def __post_init__(self) -> None:
         if not len(self.id) == len(self.time) == len(self.value):
-            raise ValueError(
-                f"columns of one batch differ in length: id {len(self.id)}, time {len(self.time)}, value {len(self.value)}"
-            )
+            lengths = f"id {len(self.id)}, time {len(self.time)}, value {len(self.value)}"
+            raise ValueError(f"columns of one batch differ in length: {lengths}")
 
     def __len__(self) -> int:
         return len(self.id)
