@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
 
 #: Rows up to which the detector is asked again what it says of each.
-MAX_REPLAYED = 50_000
+MAX_REPLAYED = 500_000
 MAX_ANOMALIES = 1000  # of more the worst
 _MS = 1_000_000
 _JOURNAL = 1000
