@@ -6,6 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -321,3 +322,85 @@ def test_a_storm_of_ten_thousand_alarms_takes_seconds_and_then_costs_little(path
     began = time.perf_counter()
     assert not any(one.step(seq, *step, 0) for seq, step in enumerate(going_on, 2))
     assert time.perf_counter() - began < 1
+
+
+_event = st.one_of(
+    st.tuples(st.just("rows"), st.lists(_row, max_size=8)),
+    st.tuples(st.just("tick"), st.sampled_from([1, 30, 200])),
+    st.tuples(st.just("crash"), st.booleans()),
+    st.tuples(st.just("snapshot"), st.none()),
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(_event, max_size=25))
+def test_with_clock_and_crashes_every_incident_is_told_once_and_ends(
+    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, Any]]
+) -> None:
+    path, table = tmp_path_factory.mktemp("crashes") / "x.db", Table(4)
+    one, log, saved, now = book(path, table, *RULES, notifiers=["mail"]), [], (0, None), 100.0
+    made = [one]
+    for what, more in events:
+        if what == "rows":
+            now += 40
+            unique = {(id, now + offset): value for id, offset, value in more}
+            log.append(rows(table, [(id, at, value) for (id, at), value in unique.items()]))
+            one.step(len(log), *log[-1], 0)
+        elif what == "tick":
+            now += more
+            one.tick(T0 + round(now * NS))
+        elif what == "snapshot":
+            saved = (len(log), one.state())
+        else:
+            one = book(path, table, *RULES, notifiers=["mail"])
+            made.append(one)
+            if saved[1] is not None and more:
+                one.restore(saved[1])
+            for seq, step in enumerate(log[saved[0] :], saved[0] + 1):
+                decided = seq <= one._decided
+                told = one.step(seq, *step, 0)
+                assert told == [] or not (decided or more)
+    for quiet in (2000, 4000):
+        one.step(len(log) + quiet, *rows(table, [(id, now + quiet, 60.0) for id in range(4)]), 0)
+    assert one.open() == []
+    assert one.incidents(open_only=True) == []
+    with sqlite3.connect(path) as db:
+        told = db.execute("SELECT incident, group_concat(state) FROM (SELECT * FROM outbox ORDER BY id) GROUP BY 1")
+        assert {states for _, states in told} <= {"firing,resolved"}
+        assert (
+            db.execute("SELECT count(*) FROM incident").fetchone()[0] * 2
+            == db.execute("SELECT count(*) FROM outbox").fetchone()[0]
+        )
+        assert db.execute("SELECT count(*) FROM alarm_state").fetchone()[0] == 0
+    for each in made:
+        each.close()
+
+
+def test_alarms_without_a_rule_are_resolved_as_soon_as_the_disk_takes_it(path: Path) -> None:
+    table = Table(1)
+    book(path, table, Rule("hot", "cpu > 90")).step(1, *rows(table, [(0, 0, 95)]), 0)
+    again, other = book(path, table), database(path)()
+    again._db.execute("PRAGMA busy_timeout=0")
+    other.execute("BEGIN IMMEDIATE")
+    for _ in range(2):
+        with pytest.raises(StoreError):
+            again.tick(T0 + NS)
+    other.execute("ROLLBACK")
+    other.close()
+    assert brief(again.tick(T0 + 2 * NS)) == [("0", "resolved", 0, 2)]
+
+
+def test_rules_that_cannot_be_taken_over_leave_everything_as_it_was(path: Path) -> None:
+    table = Table(2)
+    one, other = book(path, table, Rule("hot", "cpu > 90")), database(path)()
+    one.step(1, *rows(table, [(0, 0, 95)]), 0)
+    one._db.execute("PRAGMA busy_timeout=0")
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError):
+        one.replace_rules([])
+    other.execute("ROLLBACK")
+    other.close()
+    assert states(one) == [("0", "firing")]
+    assert brief(one.step(2, *rows(table, [(0, 10, 50), (1, 10, 95)]), 0)) == [
+        ("0", "resolved", 0, 10), ("1", "firing", 10, 10),
+    ]  # fmt: skip

@@ -159,7 +159,7 @@ class Book:
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
         """The latest incidents, newest first."""
         where = "WHERE state = 'firing'" if open_only else ""
-        with self._reading, reading():
+        with self._reading, transaction(self._reader, "BEGIN"):
             ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
             return incidents.read(self._reader, [id for (id,) in ids])
 
@@ -192,8 +192,8 @@ class Book:
         if self._attached:
             return
         restart.attach(self._db, self._series, self._pace, self._machines, self._restored)
-        self._attached, self._restored = True, None
         self._close_orphans()
+        self._attached, self._restored = True, None
 
     def _close_orphans(self) -> None:
         """Resolve alarms that no rule speaks of any more."""

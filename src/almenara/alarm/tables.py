@@ -76,11 +76,12 @@ def reading() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing, on disk when the block is left. Raises StoreError or DiskFull."""
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    """All or nothing, on disk when the block is left; with a plain BEGIN, reads that fit together. Raises StoreError
+    or DiskFull."""
     with reading():
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(begin)
             yield
             connection.execute("COMMIT")
         except BaseException:
