@@ -21,10 +21,11 @@ from almenara.web.export import Export
 from almenara.web.guard import Guard
 from almenara.web.ingest import Ingest, refuse
 from almenara.web.live import Live
+from almenara.web.openapi import Endpoint
 from almenara.web.operate import Operate, Reload
 from almenara.web.pages import SECURITY_HEADERS, Pages
 from almenara.web.prometheus import PrometheusApi
-from almenara.web.routes import Endpoint, Floor, endpoints
+from almenara.web.routes import Floor, endpoints
 from almenara.web.view import View
 
 if TYPE_CHECKING:

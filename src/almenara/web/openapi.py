@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
 from almenara._version import __version__
-
-if TYPE_CHECKING:
-    from almenara.web.routes import Endpoint
 
 #: Parameter -> what it means. Every parameter in the table stands here.
 PARAMETERS = {
@@ -38,6 +36,18 @@ PARAMETERS = {
     "p": "Password, as InfluxDB 1.x has it: the token",
     "token": "The token",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One path. plain: the handler is an ASGI app, for writes; all others take a Request and give a Response."""
+
+    path: str
+    methods: tuple[str, ...]
+    handler: Callable[..., Any]
+    parameters: tuple[str, ...] = ()
+    plain: bool = False
+    answers: str = "application/json"
 
 
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:

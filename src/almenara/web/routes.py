@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +13,7 @@ from almenara.web.export import Export
 from almenara.web.figures import MEDIA_TYPE, exposition
 from almenara.web.ingest import Ingest
 from almenara.web.live import Live
-from almenara.web.openapi import describe
+from almenara.web.openapi import Endpoint, describe
 from almenara.web.operate import Operate
 from almenara.web.pages import Pages
 from almenara.web.prometheus import PrometheusApi
@@ -24,18 +23,6 @@ if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
 
 _GET, _POST, _BOTH = ("GET",), ("POST",), ("GET", "POST")
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One path. plain: the handler is an ASGI app, for writes; all others take a Request and give a Response."""
-
-    path: str
-    methods: tuple[str, ...]
-    handler: Callable[..., Any]
-    parameters: tuple[str, ...] = ()
-    plain: bool = False
-    answers: str = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
