@@ -19,7 +19,6 @@ from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
-from almenara.model.errors import AlmenaraError
 from almenara.model.series import SeriesList
 from almenara.model.time import MINUTE_NS
 from almenara.query import Matcher
@@ -84,16 +83,16 @@ class Book:
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
         undo = self._keep(id[np.flatnonzero(np.diff(id, prepend=-1))])
-        live = self._pace.step(id, time, value, fresh_from_ns)
         changes: list[Change] = []
-        for name, machine in self._machines.items():
-            judged, states, true = machine.rule.judge(value, verdict)
-            mask = self._selectors[name].mask()
-            found = machine.step(id, time, judged, live & states, true, mask, replayed=replayed)
-            changes += from_rows(machine.rule, found, batch, verdict, true, self._causes)
         try:
+            live = self._pace.step(id, time, value, fresh_from_ns)
+            for name, machine in self._machines.items():
+                judged, states, true = machine.rule.judge(value, verdict)
+                mask = self._selectors[name].mask()
+                found = machine.step(id, time, judged, live & states, true, mask, replayed=replayed)
+                changes += from_rows(machine.rule, found, batch, verdict, true, self._causes)
             self._commit(seq, changes)
-        except AlmenaraError:
+        except BaseException:
             undo()
             raise
         self._seq = seq
@@ -105,14 +104,14 @@ class Book:
             self._heard_from = now_ns
         self._now, self._ticked, self._replaying = now_ns, now_ns, False
         self._attach()
-        changes: list[Change] = []
         undo = self._keep(None)
-        for machine in self._machines.values():
-            found = machine.tick(now_ns, self._pace, self._heard_from)
-            changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
+        changes: list[Change] = []
         try:
+            for machine in self._machines.values():
+                found = machine.tick(now_ns, self._pace, self._heard_from)
+                changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
             self._commit(self._seq, changes)
-        except AlmenaraError:
+        except BaseException:
             undo()
             raise
         return self._tell()
@@ -128,7 +127,7 @@ class Book:
         self._routes = self._routes if notifiers is None else outbox.routes_of(notifiers)
         try:
             self._close_orphans()
-        except AlmenaraError:
+        except BaseException:
             self._machines, self._selectors, self._routes = before
             raise
         return self._tell()
