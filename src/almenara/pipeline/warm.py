@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 
+from almenara.alarm.book import Book
+from almenara.alarm.rules import Rule
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.model.time import NS
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
-from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.judge import Watch
+from almenara.pipeline.index import Selector, SeriesIndex
+from almenara.pipeline.judge import Watch, empty_verdict
 from almenara.pipeline.segment import sort_rows
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
@@ -31,6 +34,7 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
     yield "sorting", lambda: sort_rows(np.zeros(2, np.int32), np.arange(2, dtype=np.int64)[::-1].copy(), np.zeros(2))
     for watch in options.watches:
         yield f"judging: {watch.name}", partial(_judge, watch)
+    yield "alarms", _alarms
     yield "queries", _query
 
 
@@ -46,6 +50,19 @@ def _one_row() -> Batch:
     return Batch(
         SeriesTable.of([b"warm_up"]), np.zeros(1, np.int32), np.full(1, 1_700_000_000 * NS, np.int64), np.zeros(1)
     )
+
+
+def _alarms() -> None:
+    batch, index = _one_row(), SeriesIndex()
+    index.add([batch.series.keys[0]])
+    # Two connections to one database that is nowhere on disk, as a book wants.
+    book = Book(
+        lambda: sqlite3.connect("file:warm_up?mode=memory&cache=shared", uri=True, isolation_level=None),
+        [Rule("warm_up", "warm_up > 1")], index, lambda matchers: Selector(index, matchers),
+    )  # fmt: skip
+    book.step(1, batch, empty_verdict(1), 0)
+    book.tick(batch.time[0])
+    book.close()
 
 
 def _index() -> None:

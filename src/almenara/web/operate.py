@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ class Operate:
         """GET /api/v1/incidents: newest first; `open=true` for those that are not resolved."""
         params = await read_params(request, self._limits)
         open_only = params.choice("open", "false", ("true", "false")) == "true"
-        found = self._pipeline.alarms.incidents(limit=params.whole("limit", 100, 1, 10_000), open_only=open_only)
+        limit = params.whole("limit", 100, 1, 10_000)
+        found = await asyncio.to_thread(self._pipeline.alarms.incidents, limit, open_only)
         return json_response([incident_row(one) for one in found])
 
     async def sources(self, request: Request) -> Response:
