@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from almenara.model.errors import DiskFull, FolderError
+from almenara.model.errors import DiskFull, FolderError, StoreError
 from almenara.pipeline.log import LogReader, LogWriter
 
 
@@ -68,15 +70,52 @@ def test_another_kind_of_file_is_refused_by_name(tmp_path: Path) -> None:
         LogReader(tmp_path / "a")
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
-def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+def failing(error: int) -> Callable[[int], None]:
+    def fail(fd: int) -> None:
+        raise OSError(error, os.strerror(error))
+
+    return fail
+
+
+def test_a_failed_append_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = LogWriter(tmp_path / "a")
     writer.append([([b"kept"], 1)])
-    good, writer._fd = writer._fd, os.open("/dev/full", os.O_WRONLY)
-    with pytest.raises((DiskFull, OSError)):
-        writer.append([([b"lost"], 2)])
-    os.close(writer._fd)
-    writer._fd = good
+    for error, named in ((errno.ENOSPC, DiskFull), (errno.EIO, StoreError)):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fdatasync", failing(error))
+            with pytest.raises(named):
+                writer.append([([b"lost"], 2)])
+    assert not writer.broken
     writer.append([([b"kept too"], 3)])
     writer.close()
     assert [body for body, _ in LogReader(tmp_path / "a")] == [b"kept", b"kept too"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_file_that_cannot_be_put_back_takes_nothing_more(tmp_path: Path) -> None:
+    writer = LogWriter(tmp_path / "a")
+    os.close(writer._fd)
+    writer._fd = os.open("/dev/full", os.O_WRONLY)  # full, and not to be cut
+    with pytest.raises(DiskFull):
+        writer.append([([b"lost"], 1)])
+    assert writer.broken
+    with pytest.raises(StoreError, match="broken"):
+        writer.append([([b"lost"], 2)])
+    writer.close()
+
+
+def test_a_record_that_nobody_could_read_back_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("almenara.pipeline.log.MAX_RECORD", 10)
+    writer = LogWriter(tmp_path / "a")
+    with pytest.raises(StoreError, match="at most 10"):
+        writer.append([([b"x" * 11], 1)])
+    writer.append([([b"x" * 10], 2)])
+    writer.close()
+    assert [mark for _, mark in LogReader(tmp_path / "a")] == [2]
+
+
+def test_a_file_that_cannot_be_made_is_a_named_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", failing(errno.EIO))
+    with pytest.raises(StoreError):
+        LogWriter(tmp_path / "a")
+    assert not (tmp_path / "a").exists()

@@ -33,9 +33,10 @@ class LogWriter:
     """One log file being written, by one thread."""
 
     def __init__(self, path: Path, header: bytes = b""):
-        """Make the file, which must not exist, and sync it and its folder."""
+        """Make the file, which must not exist, and sync it and its folder. Raises DiskFull or StoreError."""
         self.path = path
         self.size = 0
+        self.broken = False  # set when the file could not be put back to its last good length: write another one
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -43,18 +44,24 @@ class LogWriter:
         try:
             self._write([MAGIC, *_record((header,), 0)])
             sync_folder(path.parent)
-        except BaseException:
+        except BaseException as error:
             self.close()
             path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise disk_error(error, path) from error
             raise
 
     def append(self, records: Sequence[tuple[Buffers, int]]) -> None:
         """Write these (buffers of the body, mark) in one go and sync. All of them are kept, or none.
 
-        Raises DiskFull or StoreError; the file is then as it was before.
+        Raises DiskFull or StoreError; the file is then as it was before, or `broken` is set.
         """
+        if self.broken:
+            raise StoreError(f"{self.path}: is broken by an earlier failure")
         buffers: list[bytes | memoryview] = []
         for body, mark in records:
+            if (length := sum(map(len, body))) > MAX_RECORD:
+                raise StoreError(f"{self.path}: a record of {length} bytes; at most {MAX_RECORD} can be read back")
             buffers += _record(body, mark)
         self._write(buffers)
 
@@ -71,11 +78,17 @@ class LogWriter:
                 self.size += _write_all(self._fd, buffers[first : first + _IOV_MAX])
             os.fdatasync(self._fd)
         except OSError as error:
-            # A torn record would hide everything behind it, so the file goes back to its last good length.
+            self._go_back(good)
+            raise disk_error(error, self.path) from error
+
+    def _go_back(self, good: int) -> None:
+        """A torn record would hide everything behind it, so the file goes back to its last good length."""
+        self.size = good
+        try:
             os.ftruncate(self._fd, good)
             os.lseek(self._fd, good, os.SEEK_SET)
-            self.size = good
-            raise disk_error(error, self.path) from error
+        except OSError:
+            self.broken = True
 
 
 def _record(body: Buffers, mark: int) -> list[bytes | memoryview]:
