@@ -101,7 +101,8 @@ def test_a_restarted_hub_goes_on_as_if_it_had_never_stopped(tmp_path: Path, grac
         if stop:
             await hub.stop()
         else:  # the process dies: nothing more is written
-            hub._committer._stopping = hub._flusher._stopping = True
+            hub._committer._stopping = True
+            hub._flusher._stopping.set()
             hub.folder.close()
         return state
 

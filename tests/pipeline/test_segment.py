@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tests.naive import sort_rows as naive_sort_rows
 
-from almenara.pipeline.segment import Columns, Rows, Segment, create_file, read_all, sort_rows
+from almenara.pipeline.segment import Columns, Rows, Segment, create_file, path_of, read_file, sort_rows
 
 
 @pytest.mark.parametrize("series", [1, 7, 100_000])
@@ -38,7 +38,9 @@ def test_a_segment_is_read_back_from_its_file(tmp_path: Path) -> None:
     writer.append([(rows.buffers(), rows.offset) for rows in parts])
     segment.put(parts)
     writer.close()
-    ((found, offsets, torn),) = read_all(tmp_path)
+    read = read_file(path_of(tmp_path, 7))
+    assert read is not None
+    found, offsets, torn = read
     assert (found.seq, found.opened_ns, found.n, torn) == (7, 123, 108, 0)
     assert offsets == {"nats": 18, "other": 1}
     for mine, theirs in zip(found.sorted(), segment.sorted(), strict=True):

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from almenara.model.batch import Batch, Rejected
-from almenara.model.series import FIELD, MAX_KEY_BYTES, MAX_LABELS, Series, SeriesList
+from almenara.model.series import EQUALS, FIELD, MAX_KEY_BYTES, MAX_LABELS, Series, SeriesList
 from almenara.model.time import EARLIEST_NS, MINUTE_NS, NS
-from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.index import NAME, SeriesIndex
 
 UNKNOWN, BAD_KEY = np.int32(-1), np.int32(-2)
+_NAME = NAME.encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class Turned:
 class Admission:
     """Rows of decoded batches to rows of the hub, by the commit thread alone.
 
-    `new_series` is told keys before they get their ids; it makes them durable or raises.
+    `new_series` is told keys before they get their ids; it makes them durable or raises. Rows of the hub's `own` are
+    past the limits of series: they are few, and they are what tells of the limits.
     """
 
     def __init__(self, index: SeriesIndex, limits: Limits, new_series: Callable[[int, list[bytes]], None]):
@@ -46,36 +48,45 @@ class Admission:
         self._allowance = float(limits.new_series_per_minute)
         self._allowance_ns = 0
 
-    def admit(self, batch: Batch, now_ns: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Turned]]:
+    def admit(
+        self, batch: Batch, now_ns: int, *, own: bool = False
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Turned]]:
         """(id, time, value) of the rows that stay, in their order and with the hub's ids, and what was turned away."""
         local = np.asarray(batch.id, np.int32)
         time, value = np.asarray(batch.time, np.int64), np.asarray(batch.value, np.float64)
-        ids = self._intern(batch.series, local, now_ns)
+        ids = self._intern(batch.series, local, now_ns, own)
+        wrong = list(self._wrong(ids, time, value, now_ns))
+        if not wrong:
+            return ids, time, value, []
         keep = np.ones(len(local), np.bool_)
         turned: list[Turned] = []
-        for reason, wrong in self._tests(ids, time, value, now_ns):
-            wrong &= keep
-            if len(at := np.flatnonzero(wrong)):
+        for reason, is_wrong in wrong:
+            if len(at := np.flatnonzero(is_wrong & keep)):
                 keep[at] = False
                 found = f"{_text(batch.series, int(local[at[0]]))} = {value[at[0]]:g} at {time[at[0]]} ns"
                 turned.append(Turned(Rejected("admission", reason, len(at), found), at))
-        if turned:
-            ids, time, value = ids[keep], time[keep], value[keep]
-        return ids, time, value, turned
+        return ids[keep], time[keep], value[keep], turned
 
-    def _tests(self, ids: np.ndarray, time: np.ndarray, value: np.ndarray, now_ns: int) -> list[tuple[str, np.ndarray]]:
-        tests = [
-            ("no_clock", time < EARLIEST_NS),
-            ("future", time > now_ns + int(self._limits.future_s * NS)),
-            ("not_finite", np.isinf(value)),
-            ("bad_series", ids == BAD_KEY),
-            ("series_limit", ids == UNKNOWN),
-        ]
-        if self._limits.retention_s:
-            tests.append(("expired", time < now_ns - int(self._limits.retention_s * NS)))
-        return tests
+    def _wrong(
+        self, ids: np.ndarray, time: np.ndarray, value: np.ndarray, now_ns: int
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Reasons to turn rows away, and bool[n], which rows; of reasons that hold for some row."""
+        if len(ids) == 0:
+            return
+        first, last, lowest = int(time.min()), int(time.max()), int(ids.min())
+        if first < EARLIEST_NS:
+            yield "no_clock", time < EARLIEST_NS
+        if last > (latest := now_ns + int(self._limits.future_s * NS)):
+            yield "future", time > latest
+        if (infinite := np.isinf(value)).any():
+            yield "not_finite", infinite
+        if lowest < 0:
+            yield "bad_series", ids == BAD_KEY
+            yield "series_limit", ids == UNKNOWN
+        if self._limits.retention_s and first < (expired := now_ns - int(self._limits.retention_s * NS)):
+            yield "expired", time < expired
 
-    def _intern(self, series: SeriesList, local: np.ndarray, now_ns: int) -> np.ndarray:
+    def _intern(self, series: SeriesList, local: np.ndarray, now_ns: int, own: bool) -> np.ndarray:
         """The hub's id of each row; UNKNOWN past the series limit, BAD_KEY for a key that no series may have."""
         if len(local) == 0:
             return local
@@ -88,47 +99,60 @@ class Admission:
                 grown[: len(ids)] = ids
             self._ids[series] = ids = grown
         found = ids[local]
-        if (found == UNKNOWN).any():
-            wanted = np.unique(local[found == UNKNOWN])
-            ids[wanted] = self._number([series.keys[i] for i in wanted.tolist()], now_ns)
+        if (unknown := found == UNKNOWN).any():
+            wanted = np.unique(local[unknown])
+            ids[wanted] = self._number([series.keys[i] for i in wanted.tolist()], now_ns, own)
             found = ids[local]
         return found
 
-    def _number(self, keys: list[bytes], now_ns: int) -> np.ndarray:
+    def _number(self, keys: list[bytes], now_ns: int, own: bool) -> np.ndarray:
         """Ids of keys; new ones get theirs as long as the limits allow."""
         ids = self._index.find(keys)
         missing = np.flatnonzero(ids == UNKNOWN)
-        good = [i for i in missing.tolist() if _is_good(keys[i])]
+        good = [i for i in missing.tolist() if is_good(keys[i])]
         ids[np.setdiff1d(missing, good)] = BAD_KEY
-        good = good[: self._take_allowance(len(good), now_ns)]
+        good = good if own else good[: self._allowed(len(good), now_ns)]
         if good:
-            new = [keys[i] for i in good]
+            new = list(dict.fromkeys(keys[i] for i in good))  # a table of a plugin's own may have a key twice
             self._new_series(len(self._index), new)
-            ids[good] = self._index.add(new)
+            self._index.add(new)
+            ids[good] = self._index.find([keys[i] for i in good])
+            self._allowance -= 0 if own else len(new)
         return ids
 
-    def _take_allowance(self, wanted: int, now_ns: int) -> int:
+    def _allowed(self, wanted: int, now_ns: int) -> int:
+        """How many series may be begun now."""
         per_minute = self._limits.new_series_per_minute
         passed = max(0, now_ns - self._allowance_ns) / MINUTE_NS
         self._allowance = min(per_minute, self._allowance + per_minute * passed)
         self._allowance_ns = now_ns
-        given = min(wanted, int(self._allowance), max(0, self._limits.series - len(self._index)))
-        self._allowance -= given
-        return given
+        return min(wanted, int(self._allowance), max(0, self._limits.series - len(self._index)))
 
 
 def _text(series: SeriesList, id: int) -> str:
     """A series for a person to read, also where its key is none."""
     key = series.keys[id]
-    return str(Series.from_key(key))[:160] if _is_good(key) else repr(key[:80])
+    return str(Series.from_key(key))[:160] if is_good(key) else repr(key[:80])
 
 
-def _is_good(key: bytes) -> bool:
-    """Whether a series may have this key."""
-    if not key or key[:1] == FIELD or len(key) > MAX_KEY_BYTES or key.count(FIELD) > MAX_LABELS:
+def is_good(key: bytes) -> bool:
+    """Whether a series may have this key: well formed as `encode_key` makes it, and within the limits.
+
+    The index cuts keys without looking; one that is malformed would give all series after it the wrong labels.
+    """
+    if len(key) > MAX_KEY_BYTES or key.count(FIELD) > MAX_LABELS or b"\x00" in key:
         return False
+    name, *fields = key.split(FIELD)
+    if not name or EQUALS in name:
+        return False
+    before = b""
+    for field in fields:
+        label, equals, value = field.partition(EQUALS)
+        if not equals or not value or EQUALS in value or label <= before or label == _NAME:
+            return False
+        before = label
     try:
-        key.replace(b"\xff", b"").replace(b"\xfe", b"").decode()
+        key.replace(FIELD, b" ").replace(EQUALS, b" ").decode()
     except UnicodeDecodeError:
         return False
-    return b"\x00" not in key
+    return True

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from almenara.model.batch import Batch
-from almenara.model.errors import AlmenaraError, DiskFull, Overloaded
+from almenara.model.errors import AlmenaraError, DiskFull, Overloaded, StoreError
 from almenara.pipeline.admission import Admission, Limits, Turned
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.log import LogReader, LogWriter
+from almenara.pipeline.log import LogWriter
 from almenara.pipeline.segment import SEGMENT_ROWS, Columns, Rows, Segment, create_file
+from almenara.pipeline.serieslog import SeriesLog
 
 #: Rows waiting to be committed; a writer past this is told to come back.
 MAX_WAITING_ROWS = 2_000_000
@@ -34,50 +34,22 @@ def _ignore(rows: int, turned: Sequence[Turned], error: Exception | None) -> Non
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A batch to commit. `done(rows kept, turned away, error)` is called once, from the commit thread."""
+    """A batch to commit. `done(rows kept, turned away, error)` is called from the commit thread; it must not raise.
+
+    `own` rows are what the hub says of itself and of its series. They go first, and past the bound on what waits and
+    the limits of series, since they are few and wanted most when there is too much of all else.
+    """
 
     batch: Batch
     bus: str = ""
     offset: int = -1
     done: Done = _ignore
+    own: bool = False
 
 
-@dataclass(slots=True)
-class SeriesLog:
-    """`series.log`: keys that have an id, made durable before rows that use them; a little later the store has them."""
-
-    path: Path
-    _writer: LogWriter | None = None
-    _head: struct.Struct = field(default=struct.Struct("<qI"), repr=False)
-
-    def append(self, first_id: int, keys: Sequence[bytes]) -> None:
-        """Keep keys as ids first_id, first_id + 1, ..."""
-        if self._writer is None:
-            self.path.unlink(missing_ok=True)
-            self._writer = LogWriter(self.path)
-        lengths = struct.pack(f"<{len(keys)}I", *map(len, keys))
-        self._writer.append([([self._head.pack(first_id, len(keys)), lengths, b"".join(keys)], 0)])
-
-    def read(self) -> Iterator[tuple[int, list[bytes]]]:
-        """(first id, keys) of each record that a former run left."""
-        if not self.path.exists():
-            return
-        reader = LogReader(self.path)
-        for body, _ in reader:
-            first_id, n = self._head.unpack_from(body)
-            lengths = struct.unpack_from(f"<{n}I", body, self._head.size)
-            at, keys = self._head.size + 4 * n, []
-            for length in lengths:
-                keys.append(body[at : at + length])
-                at += length
-            yield first_id, keys
-
-    def forget(self) -> None:
-        """Start anew: the store has every key."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        self.path.unlink(missing_ok=True)
+def _raise(error: BaseException) -> None:
+    """For a committer that nobody watches."""
+    raise error
 
 
 class Committer:
@@ -85,9 +57,9 @@ class Committer:
 
     def __init__(
         self, folder: Path, index: SeriesIndex, limits: Limits, clock: Callable[[], int], counters: Counters,
-        next_seq: int = 1, offsets: dict[str, int] | None = None,
+        next_seq: int = 1, offsets: dict[str, int] | None = None, failed: Callable[[BaseException], None] = _raise,
     ):  # fmt: skip
-        self._folder, self._clock, self._counters = folder, clock, counters
+        self._folder, self._clock, self._counters, self._failed = folder, clock, counters, failed
         self.series_log = SeriesLog(folder / "series.log")
         self._admission = Admission(index, limits, self.series_log.append)
         self._next_seq = next_seq
@@ -95,12 +67,13 @@ class Committer:
         self.committed = 0  # commits of this run
         self._changed = threading.Condition()
         self._waiting: deque[Submission] = deque()
+        self._own: deque[Submission] = deque()  # what the hub says itself, which goes first
         self._waiting_rows = 0
         self._active: tuple[Segment, LogWriter] | None = None
         self._appending = False  # while set, the active segment must not be closed
         self._closed: deque[Segment] = deque()
         self._spare: deque[Columns] = deque()
-        self._stopping = False
+        self._stopping, self._stopping_s = False, 0.0
         self.refusing: DiskFull | None = None  # set while writes are refused for want of disk
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
 
@@ -110,20 +83,18 @@ class Committer:
         """Begin to commit."""
         self._thread.start()
 
-    def submit(self, submission: Submission, *, own: bool = False) -> None:
-        """Queue rows. Raises Overloaded or DiskFull at once when they cannot be taken now.
-
-        Rows of the hub's `own` do not count against the bound on what waits: whoever makes them is bounded already.
-        """
-        if self.refusing is not None:
-            raise self.refusing
+    def submit(self, submission: Submission) -> None:
+        """Queue rows. Raises Overloaded or DiskFull at once when they cannot be taken now."""
+        if (refusing := self.refusing) is not None:
+            raise DiskFull(str(refusing), refusing.retry_after_s)
+        n = len(submission.batch)
         with self._changed:
             if self._stopping:
                 raise Overloaded("the hub is stopping", retry_after_s=5)
-            if self._waiting and not own and self._waiting_rows + len(submission.batch) > MAX_WAITING_ROWS:
+            if self._waiting and not submission.own and self._waiting_rows + n > MAX_WAITING_ROWS:
                 raise Overloaded(f"{self._waiting_rows} rows wait to be committed; send again later")
-            self._waiting.append(submission)
-            self._waiting_rows += len(submission.batch)
+            (self._own if submission.own else self._waiting).append(submission)
+            self._waiting_rows += n
             self._changed.notify_all()
 
     @property
@@ -134,7 +105,7 @@ class Committer:
     def stop(self) -> None:
         """Commit what waits, take nothing more, and end the thread."""
         with self._changed:
-            self._stopping = True
+            self._stopping, self._stopping_s = True, time.monotonic()
             self._changed.notify_all()
         self._thread.join()
         self._close_active()
@@ -146,7 +117,8 @@ class Committer:
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not self._closed:
-                wanted = self._active is not None and self._active[0].n > 0 and may_close(self._active[0])
+                # `commit`, not `n`: a segment of offsets alone holds no rows, and somebody may wait for it.
+                wanted = self._active is not None and self._active[0].commit > 0 and may_close(self._active[0])
                 if wanted and not self._appending:
                     self._close_active()
                     break
@@ -157,6 +129,13 @@ class Committer:
             segment = self._closed.popleft()
             self._changed.notify_all()
             return segment
+
+    @property
+    def oldest_ns(self) -> int:
+        """When the oldest segment was opened that still waits to be stored; 0 when none does."""
+        with self._changed:
+            waiting = [*self._closed, *([self._active[0]] if self._active and self._active[0].commit else [])]
+            return waiting[0].opened_ns if waiting else 0
 
     @property
     def has_closed(self) -> bool:
@@ -176,20 +155,37 @@ class Committer:
     # --- the thread
 
     def _run(self) -> None:
-        while taken := self._take():
-            began = time.monotonic()
-            self._commit(taken)
-            self._counters.add("almenara_commit_seconds_total", time.monotonic() - began)
+        taken: list[Submission] = []
+        try:
+            while taken := self._take():
+                began = time.monotonic()
+                self._commit(taken)
+                self._counters.add("almenara_commit_seconds_total", time.monotonic() - began)
+        except BaseException as error:
+            self._turn_down(taken, error)
+            self._failed(error)
+
+    def _turn_down(self, taken: Sequence[Submission], error: BaseException) -> None:
+        """A mistake of ours ends the thread: take nothing more, and let nobody wait for ever."""
+        with self._changed:
+            self._stopping, self._stopping_s = True, time.monotonic()
+            waiting = [*taken, *self._own, *self._waiting]  # some of `taken` were told already; they do not mind
+            self._own.clear()
+            self._waiting.clear()
+            self._waiting_rows = 0
+            self._changed.notify_all()
+        for submission in waiting:
+            submission.done(0, (), StoreError(f"committing has ended: {error!r}"))
 
     def _take(self) -> list[Submission]:
         """What waits, up to a segment's worth; empty when it is time to end."""
         with self._changed:
-            while not self._waiting and not self._stopping:
+            while not (self._own or self._waiting or self._stopping):
                 self._changed.wait()
             taken: list[Submission] = []
             rows = 0
-            while self._waiting and (not taken or rows + len(self._waiting[0].batch) <= SEGMENT_ROWS):
-                taken.append(self._waiting.popleft())
+            while (queue := self._own or self._waiting) and (not taken or rows + len(queue[0].batch) <= SEGMENT_ROWS):
+                taken.append(queue.popleft())
                 rows += len(taken[-1].batch)
             self._waiting_rows -= rows
             return taken
@@ -215,8 +211,8 @@ class Committer:
 
     def _admit(self, submission: Submission) -> tuple[Submission, Rows, list[Turned]] | None:
         try:
-            ids, times, values, turned = self._admission.admit(submission.batch, self._clock())
-        except (AlmenaraError, ValueError) as error:  # ValueError: a plugin made a batch that is none
+            ids, times, values, turned = self._admission.admit(submission.batch, self._clock(), own=submission.own)
+        except (AlmenaraError, ValueError, TypeError, LookupError) as error:  # not ours: a plugin's batch that is none
             submission.done(0, (), error)
             return None
         return submission, Rows(ids, times, values, submission.bus, submission.offset), turned
@@ -230,7 +226,7 @@ class Committer:
         finally:
             with self._changed:
                 self._appending = False
-                if segment.n >= SEGMENT_ROWS:
+                if segment.n >= SEGMENT_ROWS or writer.broken:
                     self._close_active()
                 self._changed.notify_all()
 
@@ -240,8 +236,9 @@ class Committer:
             if self._active is not None and self._active[0].n + rows > len(self._active[0].columns):
                 self._close_active()
             while self._active is None and len(self._closed) >= MAX_CLOSED:
-                if not self._changed.wait(STOP_WAIT_S) and self._stopping:
+                if self._stopping and time.monotonic() - self._stopping_s > STOP_WAIT_S:
                     raise Overloaded("the hub is stopping, and its store does not take rows")
+                self._changed.wait(0.1 if self._stopping else None)
             if self._active is None:
                 self._active = self._open(rows)
             self._appending = True
@@ -250,7 +247,11 @@ class Committer:
     def _open(self, rows: int) -> tuple[Segment, LogWriter]:
         columns = self._spare.popleft() if self._spare and rows <= SEGMENT_ROWS else Columns(max(SEGMENT_ROWS, rows))
         segment = Segment(self._next_seq, self._clock(), columns, dict(self.offsets))
-        writer = create_file(self._folder, segment)
+        try:
+            writer = create_file(self._folder, segment)
+        except AlmenaraError:
+            self.give_back(columns)
+            raise
         self._next_seq += 1
         return segment, writer
 

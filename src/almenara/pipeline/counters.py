@@ -38,6 +38,8 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_commit_seconds_total": ("counter", "Time spent committing"),
     "almenara_flush_seconds_total": ("counter", "Time spent sorting, storing and judging segments"),
     "almenara_transitions_total": ("counter", "Changes of state of alarms, by state"),
+    "almenara_alarms_failed_total": ("counter", "Segments and seconds of which alarms could not be decided"),
+    "almenara_events_unkept_total": ("counter", "Events received; this version keeps rows only"),
     "almenara_http_refused_total": ("counter", "HTTP requests turned away at the door, by status"),
     "almenara_live_dropped_total": ("counter", "Live streams ended because their reader took nothing"),
     "almenara_live_streams": ("gauge", "Live streams open"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError
 from almenara.model.series import SeriesTable
 from almenara.plugin.contracts import Codec, Context, Packet
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,43 +28,73 @@ class Decoding:
 def topic_matches(pattern: str, topic: str) -> bool:
     """Whether an MQTT topic filter (`+` one level, `#` the rest) holds a topic (MQTT 3.1.1, 4.7)."""
     wanted, found = pattern.split("/"), topic.split("/")
+    if found[0].startswith("$") and wanted[0] in ("+", "#"):
+        return False
     for at, level in enumerate(wanted):
         if level == "#":
-            return not topic.startswith("$") or pattern.startswith("$")
+            return True
         if at >= len(found) or level not in ("+", found[at]):
             return False
     return len(wanted) == len(found)
 
 
-class Decoders:
-    """All configured codecs. `decode` is called from any thread; a codec instance stays with its thread."""
+class _Known:
+    """Codecs of one configuration, and the instances that threads have of them."""
 
     def __init__(self, codecs: Mapping[str, Decoding]):
-        self.replace(codecs)
+        self.codecs = dict(codecs)
+        self.topics = [(d.topic, name) for name, d in codecs.items() if d.topic]
+        self.local = threading.local()
+
+
+class Decoders:
+    """All configured codecs. `decode` is called from any thread; a codec instance stays with its thread.
+
+    An instance that has seen more than `max_series` is let go of: it remembers every key, and senders make them up.
+    """
+
+    def __init__(self, codecs: Mapping[str, Decoding], max_series: int = 2_000_000):
+        self._known, self._max_series = _Known(codecs), max_series
 
     def replace(self, codecs: Mapping[str, Decoding]) -> None:
         """Use these from the next payload on."""
-        self._local = threading.local()
-        self._topics = [(d.topic, name) for name, d in codecs.items() if d.topic]
-        self._codecs = dict(codecs)
+        self._known = _Known(codecs)
 
     def for_topic(self, topic: str) -> str:
         """The name of the first codec whose topic filter holds this topic; `json` where none does."""
-        return next((name for pattern, name in self._topics if topic_matches(pattern, topic)), "json")
+        return next((name for pattern, name in self._known.topics if topic_matches(pattern, topic)), "json")
 
     def names(self) -> list[str]:
         """The codecs there are."""
-        return list(self._codecs)
+        return list(self._known.codecs)
 
     def decode(self, name: str, packet: Packet) -> Decoded:
         """The rows of one payload. Raises DecodeError."""
-        if name not in self._codecs:
-            raise DecodeError(f"{name!r} is no format known here; there are {', '.join(sorted(self._codecs))}")
-        mine: dict[str, Codec] = self._local.__dict__
+        known = self._known
+        if name not in known.codecs:
+            raise DecodeError(f"{name!r} is no format known here; there are {', '.join(sorted(known.codecs))}")
+        mine: dict[str, Codec] = known.local.__dict__
         if name not in mine:
-            mine[name] = self._codecs[name].make()
+            mine[name] = known.codecs[name].make()
         context = Context(packet.topic, packet.parameters, packet.content_type, packet.received_ns)
-        return mine[name].decode(packet.payload, context)
+        try:
+            decoded = mine[name].decode(packet.payload, context)
+            _check(decoded.batch)
+        except DecodeError:
+            raise
+        except Exception as error:  # a plugin's mistake: one payload must not hold up those behind it for ever
+            del mine[name]
+            log.exception("codec %s failed on a payload of %d bytes on %r", name, len(packet.payload), packet.topic)
+            raise DecodeError(f"codec {name} failed: {type(error).__name__}: {error}") from error
+        if len(decoded.batch.series) > self._max_series:
+            del mine[name]
+        return decoded
+
+
+def _check(batch: Batch) -> None:
+    id = np.asarray(batch.id)
+    if len(id) and not 0 <= id.min() <= id.max() < len(batch.series):
+        raise ValueError(f"rows of series {id.min()} to {id.max()} of a table of {len(batch.series)}")
 
 
 def decode_all(

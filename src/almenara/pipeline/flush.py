@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -18,12 +18,13 @@ from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
-from almenara.pipeline.admission import Turned
-from almenara.pipeline.commit import Committer, Submission
+from almenara.pipeline.commit import Committer
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, empty_verdict
+from almenara.pipeline.made import Made, Waiter, tell
+from almenara.pipeline.relearn import first_times, relearn
 from almenara.pipeline.segment import Segment, path_of
 from almenara.plugin.contracts import Store
 
@@ -39,7 +40,11 @@ HISTORY_NS = 15 * 60 * NS
 SNAPSHOT_S = 60.0
 SNAPSHOT_ROWS = 16_000_000
 MAINTAIN_S = 60.0
+#: Alarms hear of the clock so often.
+TICK_S = 1.0
 RETRY_S = 2.0
+#: The store is asked for its size so often.
+SIZE_S = 10.0
 
 T = TypeVar("T")
 
@@ -64,6 +69,17 @@ class Alarms(Protocol):
     def open(self) -> list[Alarm]: ...
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]: ...
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]: ...
+    def state(self) -> Mapping[str, np.ndarray]: ...
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+
+@dataclass(slots=True)
+class _Taken:
+    """What a snapshot will hold. It is written once rows that judging made until then are in the log."""
+
+    about: snapshot.About
+    state: snapshot.State
+    made: Sequence[Made]
 
 
 class Flusher:
@@ -78,71 +94,122 @@ class Flusher:
         self._judge, self._alarms, self._fingerprint = judge, alarms, fingerprint
         self._clock, self._counters, self._publish, self._failed = clock, counters, publish, failed
         self._stored_series = 0
-        self._left_over: Iterable[Segment] = ()
+        self._left_over: deque[Segment] = deque()
         self._done: deque[tuple[int, int]] = deque()  # (seq, rows) judged, their log files kept until a snapshot
         self._last_seq = 0
-        self._made: deque[_Made] = deque()  # rows that judging made and that are not committed yet
-        self._snapshot_s = time.monotonic()
+        self._made: deque[Made] = deque()  # rows that judging made and that are not stored yet
+        self._taken: _Taken | None = None
+        self._unsaved = False  # whether anything was learned since the last snapshot
+        self._snapshot_s = self._ticked_s = self._maintained_s = time.monotonic()
+        self._sized_s = -SIZE_S
         self._flushed_s, self._cost_s = 0.0, 0.0
-        self._ticked_s = time.monotonic()
-        self._maintained_s = time.monotonic()
-        self._waiters: deque[_Waiter] = deque()
+        self._waiters: deque[Waiter] = deque()
         self._errands: deque[tuple[Callable[[], Sequence[Transition]], Future[None]]] = deque()
         self._flushed = 0  # commits of this run that are stored and judged
-        self._stopping = False
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()  # of `_ended`: who asks after that is told at once
+        self._ended: AlmenaraError | None = None
         self.problem = ""  # why nothing is stored at the moment
+        self.alarm_problem = ""  # why no alarms are decided
+        self.store_size: Mapping[str, int] = {}
         self._thread = threading.Thread(target=self._run, name="flush", daemon=True)
 
     # --- called from other threads
 
     def start(self, stored_series: int, judged_seq: int, left_over: Iterable[Segment] = ()) -> None:
         """Begin. The store has so many series; all up to segment `judged_seq` is judged; a former run left these."""
-        self._stored_series, self._last_seq, self._left_over = stored_series, judged_seq, left_over
+        self._stored_series, self._last_seq, self._left_over = stored_series, judged_seq, deque(left_over)
         self._thread.start()
 
     def settle(self) -> Future[None]:
-        """Done when everything committed by now, and what judging makes of it, is stored and judged."""
-        waiter = _Waiter(self._committer.committed)
-        self._waiters.append(waiter)
+        """Done when everything committed by now, and what judging makes of it, is stored and judged.
+
+        While the disk refuses it is done at once: who reads then sees what is stored. Fails when flushing has ended.
+        """
+        waiter = Waiter(self._committer.committed)
+        with self._lock:
+            if self._ended is not None:
+                tell(waiter.answer, self._ended)
+            elif self.problem:
+                tell(waiter.answer)
+            else:
+                self._waiters.append(waiter)
         self._committer.wake()
         return waiter.answer
 
     def between(self, do: Callable[[], Sequence[Transition]]) -> Future[None]:
         """Do something with the alarms between two segments, in the flush thread; people hear of what it changes."""
         done: Future[None] = Future()
-        self._errands.append((do, done))
+        with self._lock:
+            if self._ended is not None:
+                tell(done, self._ended)
+            else:
+                self._errands.append((do, done))
         self._committer.wake()
         return done
 
-    def stop(self, timeout_s: float) -> None:
-        """Flush what is committed, write a snapshot, and end; what cannot be stored stays in the log."""
-        self._stopping = True
+    def stop(self, timeout_s: float) -> bool:
+        """Flush what is committed, write a snapshot, and end; what cannot be stored stays in the log. False: it did not
+        end in time, and still holds the store."""
+        self._stopping.set()
         self._committer.wake()
         self._thread.join(timeout_s)
+        return not self._thread.is_alive()
 
     # --- the thread
 
     def _run(self) -> None:
+        ended: AlmenaraError = StoreError("the hub has stopped")
         try:
             self._catch_up()
-            while not (self._stopping and not self._committer.has_closed):
+            while not (self._stopping.is_set() and not self._committer.has_closed):
                 self._round()
+            self._taken = None  # the last one covers more
             self._housekeep(self._snapshot)
         except _Stopped:
             pass
         except BaseException as error:
+            ended = StoreError(f"storing and judging has ended: {error!r}")
             self._failed(error)
-            raise
+        finally:
+            self._end(ended)
+
+    def _end(self, error: AlmenaraError) -> None:
+        """Whoever waits, and whoever asks from now on, is told."""
+        with self._lock:
+            self._ended = error
+        for answer in [*(waiter.answer for waiter in self._waiters), *(done for _, done in self._errands)]:
+            tell(answer, error)
 
     def _catch_up(self) -> None:
-        """Store again what a former run left, as it was, and judge what its snapshot had not seen."""
+        """Store again what a former run left, as it was; have detectors that know nothing learn from the store; judge
+        what the snapshot had not seen. Who reads while they learn sees all rows, not all judged."""
         judged = self._last_seq
         for segment in self._left_over:
+            self._until_kept(self.store, segment)
+        self._housekeep(self._measure_store)
+        if self._judge.blank and self.store_size.get("rows"):
+            self._housekeep(self._relearn)
+        while self._left_over:
+            segment = self._left_over.popleft()
             if segment.seq <= judged:
-                self._until_kept(self.store, segment)
                 self._done.append((segment.seq, segment.n))
+                self._unsaved = True
             else:
                 self.flush(segment)
+
+    def _relearn(self) -> None:
+        before = first_times((s for s in self._left_over if s.seq > self._last_seq), len(self._index))
+
+        def go_on() -> bool:
+            self._answer_waiters()
+            return not self._stopping.is_set()
+
+        reader = self._store.reader()
+        try:
+            self._unsaved |= relearn(reader, self._index, self._judge, self._clock(), before, go_on) > 0
+        finally:
+            reader.close()
 
     def _round(self) -> None:
         segment = self._committer.take_closed(0.25, lambda segment: self._is_due())
@@ -151,30 +218,35 @@ class Flusher:
         self._answer_waiters()
         while self._errands:
             self._run_errand(*self._errands.popleft())
-        if time.monotonic() - self._ticked_s >= 1:
+        if time.monotonic() - self._ticked_s >= TICK_S:
             self._ticked_s = time.monotonic()
             self._every_second()
 
     def _run_errand(self, do: Callable[[], Sequence[Transition]], done: Future[None]) -> None:
         try:
-            self._publish(Judged(Batch(self._index, *NO_ROWS), empty_verdict(0), do()))
-            done.set_result(None)
-        except AlmenaraError as error:
-            done.set_exception(error)
+            self._say(do())
+            tell(done)
+        except Exception as error:  # whatever it is, it is the answer to whoever asked
+            tell(done, error)
 
-    def _answer_waiters(self) -> None:
+    def _say(self, transitions: Sequence[Transition]) -> None:
+        """People hear of changes that no row made."""
+        if transitions:
+            self._publish(Judged(Batch(self._index, *NO_ROWS), empty_verdict(0), transitions))
+
+    def _answer_waiters(self, *, all_of_them: bool = False) -> None:
         self._made = deque(one for one in self._made if not one.flushed(self._flushed))
         for _ in range(len(self._waiters)):
             waiter = self._waiters.popleft()
-            if waiter.is_served(self._flushed, self._made):
-                waiter.answer.set_result(None)
+            if all_of_them or waiter.is_served(self._flushed, self._made):
+                tell(waiter.answer)
             else:
                 self._waiters.append(waiter)
 
     def _is_due(self) -> bool:
         """Whether to close the active segment now: at once when idle, else so rarely that flushing stays cheap."""
         since = time.monotonic() - self._flushed_s
-        return self._stopping or bool(self._waiters) or since >= min(SEGMENT_S, self._cost_s / DUTY)
+        return self._stopping.is_set() or bool(self._waiters) or since >= min(SEGMENT_S, self._cost_s / DUTY)
 
     def _until_kept(self, do: Callable[..., T], *arguments: object) -> T:
         """Do it, again while the disk refuses. When the hub stops before it works the log keeps the rows."""
@@ -186,19 +258,36 @@ class Flusher:
             except (StoreError, Refused) as error:
                 if not self.problem:
                     log.error("nothing is stored at the moment: %s", error)
-                self.problem = str(error)
-                if self._stopping:
+                with self._lock:
+                    self.problem = str(error)
+                self._answer_waiters(all_of_them=True)
+                if self._stopping.is_set():
                     raise _Stopped from error
-                time.sleep(RETRY_S)
+                self._stopping.wait(RETRY_S)
+
+    def _decided(self, do: Callable[..., Sequence[Transition]], *arguments: object) -> Sequence[Transition]:
+        """What alarms say; when they fail by a mistake of ours storing and judging still go on."""
+        try:
+            changes = self._until_kept(do, *arguments)
+            self.alarm_problem = ""
+            return changes
+        except _Stopped:
+            raise
+        except Exception as error:
+            if not self.alarm_problem:
+                log.exception("alarms are not decided")
+            self.alarm_problem = f"{type(error).__name__}: {error}"
+            self._counters.add("almenara_alarms_failed_total")
+            return ()
 
     def flush(self, segment: Segment) -> None:
         """Store, judge, decide, tell."""
         began = time.monotonic()
         batch = self._until_kept(self.store, segment)
         verdict, made = self._judge.step(batch)
+        self._unsaved = True
         self._store_made(made)
-        history = segment.opened_ns - HISTORY_NS
-        transitions = self._until_kept(self._alarms.step, segment.seq, batch, verdict, history)
+        transitions = self._decided(self._alarms.step, segment.seq, batch, verdict, segment.opened_ns - HISTORY_NS)
         self._done.append((segment.seq, segment.n))
         self._last_seq, self._flushed = segment.seq, max(self._flushed, segment.commit)
         self._committer.give_back(segment.columns)
@@ -214,7 +303,7 @@ class Flusher:
         if known > self._stored_series:
             new = [self._index.keys[i] for i in range(self._stored_series, known)]
             self._store.add_series(self._stored_series, new)
-            self._stored_series = known
+            self._stored_series = self._committer.series_log.stored = known
         batch = Batch(self._index, *segment.sorted())
         if len(batch):
             self._store.append(batch, segment.seq)
@@ -224,89 +313,75 @@ class Flusher:
 
     def _store_made(self, made: Sequence[Batch]) -> None:
         """Send what judging made back in at the front; it is committed, stored and found like everything else."""
-        self._made.extend(map(_Made, made))
+        self._made.extend(Made(batch, self._committer) for batch in made)
         for one in self._made:
-            one.send(self._committer)
+            one.send()
 
     def _every_second(self) -> None:
         now = time.monotonic()
-        if transitions := self._until_kept(self._alarms.tick, self._clock()):
-            self._publish(Judged(Batch(self._index, *NO_ROWS), empty_verdict(0), transitions))
+        self._say(self._decided(self._alarms.tick, self._clock()))
         self._store_made(())
-        rows = sum(n for _, n in self._done)
-        if self._done and (now - self._snapshot_s >= SNAPSHOT_S or rows >= SNAPSHOT_ROWS):
+        wait_s = SNAPSHOT_S if sum(n for _, n in self._done) < SNAPSHOT_ROWS else 2 * RETRY_S
+        if self._taken or (self._unsaved and now - self._snapshot_s >= wait_s):
             self._housekeep(self._snapshot)
         if now - self._maintained_s >= MAINTAIN_S:
             self._maintained_s = now
             self._housekeep(self._store.maintain)
+        if now - self._sized_s >= SIZE_S:
+            self._housekeep(self._measure_store)
+
+    def _measure_store(self) -> None:
+        self._sized_s = time.monotonic()
+        self.store_size = self._store.size()
 
     def _housekeep(self, do: Callable[[], None]) -> None:
         """Do what can as well be done later."""
         try:
             do()
-        except (StoreError, Refused) as error:
+        except (AlmenaraError, OSError) as error:
             log.warning("%s", error)
 
     def _snapshot(self) -> None:
-        """Write down what was learned; the log files that it covers are then not needed any more."""
+        """Write down what was learned; the log files that it covers are then not needed any more.
+
+        What is learned is taken at one moment and written at a later one, when rows that judging had made by then are
+        committed: after a crash nobody would make them again.
+        """
         self._store_made(())
-        if self._made or not self._done:
+        if self._taken is None and self._unsaved:
+            self._taken = _Taken(self._about(), self._learned(), list(self._made))
+        if (taken := self._taken) is None or not all(one.is_kept for one in taken.made):
             return
-        about = snapshot.About(self._last_seq, dict(self._committer.offsets), self._fingerprint)
-        snapshot.save(self._folder.state, about, self._judge.state())
-        self._snapshot_s = time.monotonic()
-        while self._done:
-            seq, _ = self._done.popleft()
-            path_of(self._folder.log, seq).unlink(missing_ok=True)
+        self._taken, self._snapshot_s = None, time.monotonic()
+        snapshot.save(self._folder.state, taken.about, taken.state)
+        self._unsaved = self._last_seq > taken.about.seq
+        while self._done and self._done[0][0] <= taken.about.seq:
+            path_of(self._folder.log, self._done.popleft()[0]).unlink(missing_ok=True)
+
+    def _about(self) -> snapshot.About:
+        n = len(self._index)
+        offsets, keys = dict(self._committer.offsets), self._index.keys.checksum(n) or 0
+        return snapshot.About(self._last_seq, offsets, self._fingerprint, n, keys)
+
+    def _learned(self) -> snapshot.State:
+        learned = {f"judge {name}": arrays for name, arrays in self._judge.state().items()}
+        try:
+            return learned | {"alarms": self._alarms.state()}
+        except Exception as error:  # what detectors learned is worth keeping all the same
+            log.warning("how alarms are inside is not written down: %r", error)
+            return learned
+
+    def restore(self, state: snapshot.State) -> None:
+        """Go on from what a snapshot holds; before `start`."""
+        judged = {name[6:]: arrays for name, arrays in state.items() if name.startswith("judge ")}
+        if "" in judged:
+            self._judge.restore(judged)
+        try:
+            if inside := state.get("alarms"):
+                self._alarms.restore(inside)
+        except (ValueError, KeyError) as error:
+            log.warning("alarms do not take up how they were inside: %s", error)
 
 
 class _Stopped(Exception):
     """The hub stops while its store fails."""
-
-
-class _Waiter:
-    """Somebody who waits until so many commits are flushed, and what judging made of them too."""
-
-    def __init__(self, target: int):
-        self.answer: Future[None] = Future()
-        self._target = target
-        self._made: list[_Made] | None = None  # known once the target is reached; what is made later is not waited for
-
-    def is_served(self, flushed: int, made: Iterable[_Made]) -> bool:
-        """Whether the wait is over, `flushed` commits being through and `made` being on its way."""
-        if flushed < self._target:
-            return False
-        if self._made is None:
-            self._made = list(made)
-        return all(one.flushed(flushed) for one in self._made)
-
-
-class _Made:
-    """Rows that judging made, on their way through the commit. The segment they are of stays in the log until then."""
-
-    def __init__(self, batch: Batch):
-        self._batch = batch
-        self._sent = False
-        self._committer: Committer | None = None
-        self._kept_at: int | None = None  # number of the commit that has them
-
-    def send(self, committer: Committer) -> None:
-        """Submit them unless that is done; when they are refused the next call tries again."""
-        if self._sent:
-            return
-        self._committer, self._sent = committer, True
-        try:
-            committer.submit(Submission(self._batch, done=self._answer), own=True)
-        except Refused:
-            self._sent = False
-
-    def _answer(self, rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
-        if error is not None or self._committer is None:
-            self._sent = False
-        else:
-            self._kept_at = self._committer.committed
-            self._committer.wake()
-
-    def flushed(self, flushed: int) -> bool:
-        """Whether they are stored, `flushed` commits being so."""
-        return self._kept_at is not None and flushed >= self._kept_at

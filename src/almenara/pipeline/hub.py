@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from almenara.bus.feed import Feed
-from almenara.model.batch import Batch, Rejected
-from almenara.model.errors import DecodeError, DiskFull, Refused
+from almenara.model.batch import Batch, Decoded, Rejected
+from almenara.model.errors import AlmenaraError, DecodeError, DiskFull, FolderError, Refused
+from almenara.model.series import Metadata
+from almenara.model.time import NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.commit import Committer, Submission
@@ -24,10 +29,11 @@ from almenara.pipeline.decoding import Decoders, Decoding, decode_all, joined
 from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.judge import Judge, Watch
+from almenara.pipeline.judge import NOT_OURS, Judge, Watch
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
-from almenara.pipeline.segment import left_over, read_all
+from almenara.pipeline.segment import Segment, left_over, read_file
+from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
 from almenara.plugin.contracts import Packet, Selection, Store
 from almenara.query import Matrix, evaluate, parse
@@ -36,6 +42,10 @@ log = logging.getLogger(__name__)
 
 #: How long a stop waits for what is committed to be stored; the log keeps the rest.
 DRAIN_S = 6.0
+#: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
+DECODERS = 2
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +87,9 @@ class Pipeline:
         self.failure: BaseException | None = None
         self.failed = asyncio.Event()
         self.demo: Any = None
+        self.metadata: dict[bytes, Metadata] = {}  # by series key, the last one wins; lost when the hub stops
         self.ledger = Ledger(self.counters, clock, folder.aside)
-        self.decoders = Decoders(options.codecs)
+        self.decoders = Decoders(options.codecs, 2 * options.limits.series)
         self._started_s = time.monotonic()
         self._ready = False
         self.alarms = alarms(self.index)
@@ -86,9 +97,17 @@ class Pipeline:
     # --- life
 
     async def start(self) -> None:
-        """Read what is known, take up what a former run left, and take writes; judging catches up beside them."""
+        """Read what is known, take up what a former run left, and take writes; judging catches up beside them.
+
+        Raises FolderError or StoreError, and lets go of the folder and the store.
+        """
         self._loop = asyncio.get_running_loop()
-        await asyncio.to_thread(self._open)
+        try:
+            await asyncio.to_thread(self._open)
+        except BaseException:
+            self.store.close()
+            self.folder.close()
+            raise
         self._monitor = asyncio.create_task(self._watch_disk())
         self._ready = True
 
@@ -96,30 +115,53 @@ class Pipeline:
         for keys in self.store.series_keys():
             self.index.add(keys)
         stored = len(self.index)
-        about, state = snapshot.load(self.folder.state, self.options.fingerprint)
-        left = list(read_all(self.folder.log))
-        offsets = dict(about.offsets)
-        for _, after, torn in left:
-            offsets |= after
-            if torn:
-                log.warning("%d bytes at the end of a log file were never acknowledged; left out", torn)
-        seqs = [about.seq, *(int(p.stem) for p in left_over(self.folder.log))]
+        about, state = snapshot.load(self.folder.state, self.options.fingerprint, self.index.keys.checksum)
+        left, offsets, seq = self._left_over(about)
         self._committer = Committer(
-            self.folder.log, self.index, self.options.limits, self.clock, self.counters, max(seqs) + 1, offsets
+            self.folder.log, self.index, self.options.limits, self.clock, self.counters, seq + 1, offsets, self._fail
         )
-        for first_id, keys in self._committer.series_log.read():
-            self.index.add(keys[max(0, len(self.index) - first_id) :])
+        self._committer.series_log.stored = stored
+        take_up(self.index, self._committer.series_log)
+        for segment in left:
+            self._check_series(segment)
         self._judge = Judge(self.index, self.options.watches, self.counters)
-        if state is not None:
-            self._judge.restore(state)
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail,
         )  # fmt: skip
+        if state is not None:
+            self._flusher.restore(state)
         self._readers = Readers(self.store)
+        self._decoding = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self.counters.sample(self._sampled)
-        self._flusher.start(stored, about.seq, [segment for segment, _, _ in left])
+        self._flusher.start(stored, about.seq, left)
         self._committer.start()
+
+    def _left_over(self, about: snapshot.About) -> tuple[deque[Segment], dict[str, int], int]:
+        """Segments of a former run; up to where each bus was read; and the highest seq that was ever given."""
+        offsets = dict(about.offsets)
+        left: deque[Segment] = deque()
+        # The store is asked too: it takes no row with a seq that it has seen, so none may be given twice.
+        seq = max(about.seq, store_seq() if (store_seq := getattr(self.store, "last_seq", None)) else 0)
+        for path in left_over(self.folder.log):
+            seq = max(seq, int(path.stem))
+            if (found := read_file(path)) is None:
+                path.unlink()  # it was begun and not whole: nothing of it was acknowledged
+                continue
+            segment, after, torn = found
+            left.append(segment)
+            offsets |= {bus: max(offset, offsets.get(bus, -1)) for bus, offset in after.items()}
+            if torn:
+                log.warning("%d bytes at the end of %s were never acknowledged; left out", torn, path)
+        return left, offsets, seq
+
+    def _check_series(self, segment: Segment) -> None:
+        ids = segment.columns.id[: segment.n]
+        if len(ids) and not 0 <= ids.min() <= ids.max() < len(self.index):
+            raise FolderError(
+                f"{self.folder.log}: segment {segment.seq} has rows of series {ids.max()}, and the store and the log "
+                f"have only {len(self.index)}; was store/ removed? Put it back, or move log/ and state/ away too"
+            )
 
     async def stop(self) -> None:
         """Take nothing more, store and judge what is committed, write down what was learned."""
@@ -131,24 +173,35 @@ class Pipeline:
         deadline = time.monotonic() + DRAIN_S
         try:
             self._flusher.settle().result(DRAIN_S)
-        except TimeoutError:
-            log.warning("not everything could be stored in time; the log keeps it for the next start")
+        except (TimeoutError, AlmenaraError) as error:
+            log.warning("not everything could be stored in time; the log keeps it for the next start %s", error)
         self._committer.stop()
-        self._flusher.stop(max(1.0, deadline - time.monotonic()))
+        ended = self._flusher.stop(max(1.0, deadline - time.monotonic()))
+        self._decoding.shutdown(cancel_futures=True)
+        if not ended:  # it is in the middle of a write: what it holds goes with the process
+            log.warning("the store is still busy; it is left as it is, and the log keeps what it has not got")
+            return
         self._readers.close()
-        self.store.close()
-        self.folder.close()
+        try:
+            self.store.close()
+        finally:
+            self.folder.close()
 
     def _fail(self, error: BaseException) -> None:
         """A thread that the hub cannot do without has ended: say so, and let whoever runs the hub stop it."""
         log.critical("the hub cannot go on: %s", error, exc_info=error)
-        self.failure = error
-        self._loop.call_soon_threadsafe(self.failed.set)
+        self.failure = self.failure or error
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            self._loop.call_soon_threadsafe(self.failed.set)
 
     async def _watch_disk(self) -> None:
         """Refuse writes while free disk is below the floor."""
         while True:
-            free = self.folder.free_bytes()
+            try:
+                free = self.folder.free_bytes()
+            except OSError as error:
+                log.error("%s: free disk is not known: %s", self.folder.path, error)
+                free = self.options.min_free_bytes
             if free >= self.options.min_free_bytes:
                 self._committer.refusing = None
             elif self._committer.refusing is None:
@@ -165,11 +218,12 @@ class Pipeline:
         transport = packet.source.partition(":")[0]
         self.counters.add("almenara_payloads_total", transport=transport)
         try:
-            decoded = await asyncio.to_thread(self.decoders.decode, codec, packet)
+            decoded = await self._decode(self.decoders.decode, codec, packet)
         except DecodeError as error:
             self.ledger.undecodable(packet, error)
             raise
         self.counters.add("almenara_rows_received_total", len(decoded.batch), transport=transport)
+        self._note([decoded])
         try:
             rows, turned = await self.commit(decoded.batch)
         except Refused as error:
@@ -181,10 +235,11 @@ class Pipeline:
 
     async def take(self, bus: str, packets: Sequence[Packet]) -> None:
         """Commit packets of a bus, and up to where it is read, together. Raises Refused when they are not taken now."""
-        decoded, undecodable = await asyncio.to_thread(decode_all, self.decoders, packets)
+        decoded, undecodable = await self._decode(decode_all, self.decoders, packets)
         batch, owner = joined([d for _, d in decoded])
         offset = max(p.offset for p in packets)
         _, turned = await self.commit(batch, bus if offset >= 0 else "", offset)
+        self._note([d for _, d in decoded])
         for packet, error in undecodable:
             self.ledger.undecodable(packet, error)
         lost = np.bincount(np.concatenate([owner[:0], *(owner[t.at] for t in turned)]), minlength=len(decoded))
@@ -198,8 +253,25 @@ class Pipeline:
         self.counters.add("almenara_payloads_total", len(packets), transport=bus)
         self.counters.add("almenara_rows_received_total", len(batch), transport=bus)
 
-    async def commit(self, batch: Batch, bus: str = "", offset: int = -1) -> tuple[int, Sequence[Turned]]:
-        """Rows kept and rows turned away, once they are synced to the log. Raises Refused or StoreError."""
+    async def _decode(self, work: Callable[..., T], *arguments: object) -> T:
+        return await self._loop.run_in_executor(self._decoding, work, *arguments)
+
+    def _note(self, decoded: Iterable[Decoded]) -> None:
+        """What payloads say besides rows."""
+        for one in decoded:
+            if one.events:
+                self.counters.add("almenara_events_unkept_total", len(one.events))
+            for key, about in one.metadata.items():
+                if key in self.metadata or len(self.metadata) < self.options.limits.series:
+                    self.metadata[key] = about
+
+    async def commit(
+        self, batch: Batch, bus: str = "", offset: int = -1, *, own: bool = False
+    ) -> tuple[int, Sequence[Turned]]:
+        """Rows kept and rows turned away, once they are synced to the log. Raises Refused or StoreError.
+
+        own: the hub says it itself (see `Submission`).
+        """
         answer: asyncio.Future[tuple[int, Sequence[Turned]]] = self._loop.create_future()
 
         def tell(rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
@@ -211,9 +283,10 @@ class Pipeline:
                 answer.set_result((rows, turned))
 
         def done(rows: int, turned: Sequence[Turned], error: Exception | None) -> None:
-            self._loop.call_soon_threadsafe(tell, rows, turned, error)
+            with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
+                self._loop.call_soon_threadsafe(tell, rows, turned, error)
 
-        self._committer.submit(Submission(batch, bus, offset, done))
+        self._committer.submit(Submission(batch, bus, offset, done, own))
         return await answer
 
     def offset(self, bus: str) -> int:
@@ -240,8 +313,8 @@ class Pipeline:
 
     async def query(self, expression: str, start: int, end: int, step_ns: int) -> Matrix:
         """The answer to a PromQL expression. Raises QueryError."""
-        await self.settle()
         expr = parse(expression)
+        await self.settle()
         return await self._in_reader(lambda: evaluate(expr, start, end, step_ns, self._source()))
 
     async def replay(self, ids: np.ndarray, start: int, end: int, detector: str = "") -> Replayed:
@@ -261,7 +334,9 @@ class Pipeline:
         names = [w.name for w in self.options.watches]
 
         def replayer(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
-            return replay(reader, self.index, self._watch(detector), ids, start, end)
+            watch = self._watch(detector)
+            watched = np.intersect1d(ids, self.index.select((*watch.matchers, NOT_OURS)), assume_unique=True)
+            return replay(reader, self.index, watch, watched, start, end)
 
         return StoredRows(self.index, reader, replayer, names)
 
@@ -288,15 +363,18 @@ class Pipeline:
         reasons += [f"nothing is stored: {self._flusher.problem}"] if self._flusher.problem else []
         reasons += [f"writes are refused: {self._committer.refusing}"] if self._committer.refusing else []
         reasons += [f"it failed: {self.failure}"] if self.failure else []
+        reasons += [f"detector {name} is out of service: {why}" for name, why in self._judge.problems.items()]
+        reasons += [f"alarms are not decided: {self._flusher.alarm_problem}"] if self._flusher.alarm_problem else []
         return reasons
 
     def _sampled(self) -> list[tuple[str, float]]:
-        size = self.store.size()
+        oldest_ns = self._committer.oldest_ns
         return [
             ("almenara_queue_rows", self._committer.waiting_rows),
+            ("almenara_segment_lag_seconds", max(0.0, (self.clock() - oldest_ns) / NS) if oldest_ns else 0.0),
             ("almenara_series", len(self.index)),
             ("almenara_alarms_open", len(self.alarms.open())),
-            ("almenara_store_bytes", size["bytes"]),
+            ("almenara_store_bytes", self._flusher.store_size.get("bytes", 0)),
             ("almenara_disk_free_bytes", self.folder.free_bytes()),
             ("almenara_cpu_seconds_total", time.process_time()),
             ("almenara_uptime_seconds", time.monotonic() - self._started_s),

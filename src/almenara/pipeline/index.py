@@ -70,7 +70,8 @@ class _Column:
         self._n = need
 
     def view(self) -> np.ndarray:
-        return self._data[: self._n]
+        n = self._n  # first: the data of a moment later has these rows, those of a moment before might not
+        return self._data[:n]
 
 
 class SeriesIndex:

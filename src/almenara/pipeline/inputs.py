@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 
 from almenara.bus.contract import Bus
 from almenara.model.batch import Batch
-from almenara.model.errors import AlmenaraError, Refused
+from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.series import encode_key
 from almenara.pipeline.hub import Pipeline
 from almenara.plugin.contracts import Collector, Packet, Transport
@@ -20,6 +21,7 @@ log = logging.getLogger(__name__)
 BUS = "mqtt"
 OWN_FIGURES_S = 10.0
 CLIENTS_S = 2.0
+LONGEST_PAUSE_S = 60.0
 
 
 class Inputs:
@@ -29,17 +31,20 @@ class Inputs:
         self._hub, self._bus = hub, bus
         self._tasks: list[asyncio.Task[None]] = []
         self._collecting: list[asyncio.Task[None]] = []
+        self._failed: set[str] = set()  # inputs that were begun again and brought nothing yet
 
     def start(self) -> None:
         """Begin to read the bus, which must be started behind `hub.offset(BUS)`, and to keep the hub's own figures."""
         self._tasks.append(self._run("own figures", self._own_figures))
         if self._bus is not None:
-            self._tasks.append(self._run("mqtt", partial(self._read, self._bus)))
+            self._tasks.append(self._run("mqtt", partial(self._read, BUS, self._bus)))
             self._tasks.append(self._run("mqtt clients", partial(self._watch_clients, self._bus)))
 
     def collect(self, collectors: Mapping[str, Collector], transports: Mapping[str, Transport]) -> None:
         """Begin to collect, and to receive on further links."""
-        self._collecting += [self._run(name, partial(self._read, one)) for name, one in transports.items()]
+        self._collecting += [
+            self._run(name, partial(self._read, f"transport:{name}", one)) for name, one in transports.items()
+        ]
         self._collecting += [self._run(name, partial(self._collect, name, one)) for name, one in collectors.items()]
 
     async def pause_collecting(self) -> None:
@@ -57,44 +62,67 @@ class Inputs:
     async def _keep_running(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
         wait_s = 1.0
         while True:
+            began_s = time.monotonic()
             try:
                 await work()
                 return
             except (AlmenaraError, OSError, ValueError) as error:
-                log.warning("%s: %s; tried again in %.0f s", name, error, wait_s)
-                self._hub.ledger.sources.report(name, self._hub.clock(), str(error), "it is tried again by itself")
+                log.warning("%s: %s", name, error)
+                problem = str(error)
+            except Exception as error:  # a plugin's mistake: said, and tried again, since nobody awaits this task
+                log.exception("%s failed", name)
+                problem = f"{type(error).__name__}: {error}"
+            self._hub.ledger.sources.report(name, self._hub.clock(), problem, "it is tried again by itself")
+            wait_s = 1.0 if time.monotonic() - began_s > LONGEST_PAUSE_S else wait_s
             await asyncio.sleep(wait_s)
-            wait_s = min(60.0, 2 * wait_s)
+            self._failed.add(name)
+            wait_s = min(LONGEST_PAUSE_S, 2 * wait_s)
+
+    def _works(self, name: str) -> None:
+        """Something came of an input: what was wrong with it is over."""
+        if name in self._failed:
+            self._failed.discard(name)
+            self._hub.ledger.sources.report(name, self._hub.clock(), "", "")
 
     async def _collect(self, name: str, collector: Collector) -> None:
         source = f"collector:{name}"
         async for batch in collector.batches():
-            await self._commit_own(source, batch)
+            if await self._commit_own(source, batch):
+                self._works(name)
 
-    async def _commit_own(self, source: str, batch: Batch) -> None:
+    async def _commit_own(self, source: str, batch: Batch, *, own: bool = False) -> bool:
+        """Commit rows that nobody sends again; those that are refused are counted and gone."""
         now = self._hub.clock()
-        try:
-            rows, turned = await self._hub.commit(batch)
-        except Refused as error:  # the next look comes anyway
-            self._hub.ledger.sources.report(source, now, str(error), "")
-            return
         self._hub.counters.add("almenara_rows_received_total", len(batch), transport="collector")
+        try:
+            rows, turned = await self._hub.commit(batch, own=own)
+        except (Refused, StoreError) as error:  # the next look comes anyway
+            self._hub.counters.add("almenara_rows_rejected_total", len(batch), reason="refused")
+            self._hub.ledger.sources.report(source, now, str(error), "")
+            self._failed.add(source)
+            return False
+        self._works(source)
         rejected = [one.rejected for one in turned]
         self._hub.ledger.sources.count(source, now, 1, rows, rejected, best_effort=False)
+        return True
 
-    async def _read(self, link: Bus | Transport) -> None:
+    async def _read(self, name: str, link: Bus | Transport) -> None:
         async for packets in link.receive():
-            await self._take(packets)
+            await self._take(name, packets)
 
-    async def _take(self, packets: Sequence[Packet]) -> None:
-        """Commit packets; while the hub refuses, nothing more is read, and the broker keeps what comes."""
+    async def _take(self, name: str, packets: Sequence[Packet]) -> None:
+        """Commit packets; while the hub refuses, nothing more is read, and the broker keeps what comes.
+
+        They are never given up: a later offset that is committed would stand for them too.
+        """
         while True:
             try:
-                await self._hub.take(BUS, packets)
+                await self._hub.take(name, packets)
                 break
-            except Refused as error:
+            except (Refused, StoreError) as error:
                 self._hub.counters.add("almenara_writes_refused_total", reason=type(error).__name__)
-                await asyncio.sleep(error.retry_after_s)
+                await asyncio.sleep(error.retry_after_s if isinstance(error, Refused) else 1.0)
+        self._works(name)
         for packet in packets:
             packet.done(None)
 
@@ -120,7 +148,9 @@ class Inputs:
             now = self._hub.clock()
             figures = await asyncio.to_thread(self._hub.counters.snapshot)
             await self._commit_own(
-                "collector:own figures", Batch.of((encode_key(f.name, f.labels), now, f.value) for f in figures)
+                "collector:own figures",
+                Batch.of((encode_key(f.name, f.labels), now, f.value) for f in figures),
+                own=True,
             )
 
 

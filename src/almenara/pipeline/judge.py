@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
 NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?")
 
 NEVER = np.iinfo(np.int64).min
+COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
+#: History that a detector needs which does not say how much.
+WARMUP_S = 28 * 86_400.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,9 @@ class Judge:
         self._last = np.full(0, NEVER, np.int64)  # time of the last row judged, by series
         self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
         self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
+        self._makers = {w.name: w.make for w in watches}
+        self.blank = [w.name for w in watches]  # detectors that went on from no snapshot
+        self.problems: dict[str, str] = {}  # detectors out of service, and why
         # Verdict.cause points into the causes of all detectors, one list after the other.
         self._first_cause: dict[str, int] = {}
         self.causes: list[str] = []
@@ -76,22 +85,39 @@ class Judge:
         if late := len(batch) - int(np.count_nonzero(on_time)):
             self._counters.add("almenara_rows_late_total", late)
         verdict, made = empty_verdict(len(batch)), []
-        for name in self.detectors:
+        for name in tuple(self.detectors):
             rows = np.flatnonzero(on_time & self._selectors[name].mask()[batch.id])
             if len(rows):
                 judged = Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
                 made.append(self._judge(name, judged, rows, verdict))
-        return verdict, [b for b in made if len(b)]
+        return verdict, [b for b in made if b is not None and len(b)]
 
-    def _judge(self, name: str, judged: Batch, rows: np.ndarray, verdict: Verdict) -> Batch:
-        said = self.detectors[name].step(judged)
+    def _judge(self, name: str, judged: Batch, rows: np.ndarray, verdict: Verdict) -> Batch | None:
+        said = self._ask(name, judged)
+        if said is None:
+            return None
         self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
         higher = ~(said.score <= verdict.score[rows])  # also where nothing was said before
-        for column in ("score", "yhat", "lower", "upper", "share"):
+        for column in COLUMNS:
             getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
-        cause = said.cause[higher]
-        verdict.cause[rows[higher]] = np.where(cause >= 0, cause + self._first_cause[name], -1)
         return self._anomalies(name, judged, said)
+
+    def _ask(self, name: str, judged: Batch) -> Verdict | None:
+        """What a detector says; None where it failed, and is out of service from then on."""
+        try:
+            said = self.detectors[name].step(judged)
+            for column in COLUMNS:
+                if len(getattr(said, column)) != len(judged):
+                    raise ValueError(f"{column} of {len(getattr(said, column))} rows for {len(judged)} rows to judge")
+            return said
+        except Exception as error:  # a plugin's mistake, whatever it is, must not keep the hub from storing
+            self._retire(name, error)
+            return None
+
+    def _retire(self, name: str, error: Exception) -> None:
+        log.exception("detector %s failed and is out of service until the hub is started again", name)
+        self.problems[name] = f"{type(error).__name__}: {error}"
+        del self.detectors[name]
 
     def _anomalies(self, name: str, judged: Batch, said: Verdict) -> Batch:
         """Rows over the limit and the first one back under it, as rows of the series `anomaly...`."""
@@ -107,17 +133,52 @@ class Judge:
         rows = np.flatnonzero(now | (before & (said.score < 1)))
         return self._made[name].rows(judged, said, rows)
 
+    # --- going on after a restart
+
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What is learned, as arrays, by detector; under "" what judging itself knows."""
         own = {"last": self._last.copy()} | {f"over_{name}": over.copy() for name, over in self._over.items()}
-        return {"": own} | {name: detector.state() for name, detector in self.detectors.items()}
+        found = {"": own}
+        for name, detector in tuple(self.detectors.items()):
+            try:
+                found[name] = detector.state()
+            except Exception as error:  # as in `_ask`
+                self._retire(name, error)
+        return found
 
     def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Go on from what `state` gave. Raises ValueError or KeyError where it does not fit these detectors."""
+        """Go on from what `state` gave. Detectors for which it has nothing, or that refuse it, stay `blank`."""
         self._last = np.array(state[""]["last"], np.int64)
         for name, detector in self.detectors.items():
-            self._over[name] = np.array(state[""][f"over_{name}"], np.bool_)
-            detector.restore(state[name])
+            over = state[""].get(f"over_{name}")
+            self._over[name] = np.zeros(0, np.bool_) if over is None else np.array(over, np.bool_)
+            if name not in state:
+                continue
+            try:
+                detector.restore(state[name])
+                self.blank.remove(name)
+            except Exception as error:  # the contract says ValueError; other arrays may make it anything
+                log.warning("detector %s does not take up what was learned: %s", name, error)
+                self.detectors[name] = self._makers[name]()
+
+    def warmup_s(self, name: str) -> float:
+        """How much history a detector needs."""
+        return float(getattr(self.detectors[name], "warmup_s", WARMUP_S)) if name in self.detectors else 0.0
+
+    def selected(self, name: str) -> np.ndarray:
+        """int32[k]: the series that a detector judges."""
+        return np.flatnonzero(self._selectors[name].mask()).astype(np.int32)
+
+    def learn(self, name: str, batch: Batch) -> None:
+        """Have one detector learn rows of the past, ordered by (id, time); nothing is made of what it says."""
+        if name not in self.detectors or not len(batch) or (said := self._ask(name, batch)) is None:
+            return
+        self._last = grown(self._last, len(self._index), NEVER)
+        over = self._over[name] = grown(self._over[name], len(self._index), False)
+        last = np.concatenate((batch.id[1:] != batch.id[:-1], [True]))
+        ids = batch.id[last]
+        self._last[ids] = np.maximum(self._last[ids], batch.time[last])
+        over[ids] = said.score[last] >= 1
 
 
 class _AnomalySeries:

@@ -6,6 +6,7 @@ A million keys of 100 bytes take about 140 MB. One thread adds; others may look 
 from __future__ import annotations
 
 import secrets
+import zlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -105,6 +106,13 @@ class KeyTable:
     def nbytes(self) -> int:
         """Memory held."""
         return self._slots.nbytes + self._hashes.nbytes + self._ends.nbytes + self._arena.nbytes
+
+    def checksum(self, n: int) -> int | None:
+        """A checksum of the first n texts; None where there are fewer."""
+        if n > self._count:
+            return None
+        ends = self._ends[:n]
+        return zlib.crc32(self._arena[: int(ends[-1]) if n else 0].data, zlib.crc32(ends.tobytes()))
 
     def find(self, texts: Sequence[bytes]) -> np.ndarray:
         """int32[n]: the number of each text, -1 where it was never added. Safe beside the thread that adds."""

@@ -49,8 +49,7 @@ class Outputs:
         try:
             await self._catch_up()
             async for judged in subscription:
-                for kind, message in self._messages(judged):
-                    await self._publish(kind, message)
+                await self._tell(judged)
                 self._hub.counters.add("almenara_feed_lost_total", subscription.lost - lost)
                 if subscription.lost > lost:
                     await self._catch_up()  # a change of state may have been among what was lost
@@ -58,7 +57,21 @@ class Outputs:
         finally:
             subscription.close()
 
+    async def _tell(self, judged: Judged) -> None:
+        try:
+            for kind, message in self._messages(judged):
+                await self._publish(kind, message)
+        except Exception:  # nobody awaits this task: one segment that cannot be told must not silence all later ones
+            log.exception("a judged segment could not be published")
+            self._hub.counters.add("almenara_unpublished_total", reason="failed")
+
     async def _catch_up(self) -> None:
+        try:
+            await self._say_alarms()
+        except AlmenaraError as error:
+            log.warning("open alarms are not published again: %s", error)
+
+    async def _say_alarms(self) -> None:
         opened = {(a.last.rule, a.last.series) for a in self._hub.alarms.open()}
         for alarm in self._hub.alarms.open():
             await self._publish("alarm", alarm_message(alarm.last))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -121,13 +121,6 @@ def read_file(path: Path) -> tuple[Segment, Mapping[str, int], int] | None:
     segment.put(rows)
     after = dict(segment.offsets) | {r.bus: r.offset for r in rows if r.bus}
     return segment, after, reader.torn
-
-
-def read_all(folder: Path) -> Iterator[tuple[Segment, Mapping[str, int], int]]:
-    """All segments that a former run left, oldest first."""
-    for path in left_over(folder):
-        if (found := read_file(path)) is not None:
-            yield found
 
 
 @njit(cache=True, nogil=True)

@@ -26,7 +26,7 @@ from almenara.stores.engine import Engine, explain
 from almenara.stores.latest import Latest
 from almenara.stores.reading import ChdbReader, count_rows, last_before
 from almenara.stores.rows import check_series, checked_ids, checked_rows
-from almenara.stores.tables import CREATE, HIGHEST, ROLLUPS, bucket, clip, ids_sql, time_sql
+from almenara.stores.tables import CREATE, HIGHEST, LOWEST, ROLLUPS, bucket, clip, ids_sql, time_sql
 
 _KEYS_AT_ONCE = 65_536
 _PAIRS_AT_ONCE = 20_000
@@ -111,6 +111,14 @@ class Chdb:
         columns = self._session.query(sql, "reading events")
         return [Event(int(t), _labels(labels), text.decode()) for t, labels, text in zip(*columns, strict=True)]
 
+    def delete_events(self, start: int, end: int) -> int:
+        """Remove events in [start, end); says how many went."""
+        where = time_sql([(clip(start), clip(end))])
+        gone = self._session.query(f"SELECT count() FROM events FINAL WHERE {where}", "counting events")[0][0]
+        if gone:
+            self._session.do(f"DELETE FROM events WHERE {where}", "deleting events")
+        return int(gone)
+
     # --- rows ---------------------------------------------------------------------------------------------------------
 
     def append(self, batch: Batch, seq: int) -> None:
@@ -137,6 +145,10 @@ class Chdb:
         self._seqs[seq] = None
         if len(self._seqs) > _SEQS_KEPT:
             del self._seqs[next(iter(self._seqs))]
+
+    def last_seq(self) -> int:
+        """The highest seq of the rows there are, and of those appended by this process; -1 none."""
+        return self._max_seq
 
     def reader(self) -> ChdbReader:
         """A reader for one thread, with a session of its own; `close` it."""
@@ -223,7 +235,7 @@ class Chdb:
         gone = count_rows(self._session, "samples", [ids_sql(id), time_sql([(start, end)])])
         self._delete_rows("samples", id, start, end)
         # Hours that are cut through lose their rollup and are made again; the others have nothing left.
-        cut = {edge // HOUR_NS * HOUR_NS for edge in (start, end) if edge % HOUR_NS}
+        cut = {edge // HOUR_NS * HOUR_NS for edge in (start, end) if edge % HOUR_NS and edge > LOWEST + HOUR_NS}
         for table in ROLLUPS:
             self._delete_rows(table, id, start // HOUR_NS * HOUR_NS, -(-end // HOUR_NS) * HOUR_NS)
         for edge in cut:
@@ -243,9 +255,12 @@ class Chdb:
             sql = f"SELECT CAST(_partition_id, 'String') AS month, min(ts), max(ts) FROM {table} GROUP BY month"
             months = self._session.query(sql, "deleting months")
             for month, first, last in zip(*months, strict=True):
+                part = f"PARTITION ID '{month.decode()}'"
                 if start <= first and last < end:
-                    self._session.do(f"ALTER TABLE {table} DROP PARTITION ID '{month.decode()}'", "deleting months")
-        if count_rows(self._session, table, where):
+                    self._session.do(f"ALTER TABLE {table} DROP {part}", "deleting months")
+                elif first < end and start <= last:
+                    self._session.do(f"DELETE FROM {table} IN {part} WHERE {' AND '.join(where)}", "deleting rows")
+        elif count_rows(self._session, table, where):
             self._session.do(f"DELETE FROM {table} WHERE {' AND '.join(where)}", "deleting rows")
 
     # --- what can be made again ---------------------------------------------------------------------------------------

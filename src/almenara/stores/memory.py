@@ -60,6 +60,10 @@ class Memory:
         self._columns = (id[wins], time[wins], value[wins], seqs[wins])
         self._seqs.add(seq)
 
+    def last_seq(self) -> int:
+        """The highest seq that was appended; -1 none."""
+        return max(self._seqs, default=-1)
+
     def append_events(self, events: Sequence[Event], seq: int) -> None:
         """Keep events; the same seq again does nothing."""
         if seq in self._event_seqs:
@@ -74,6 +78,13 @@ class Memory:
         with self._lock:
             found = [event for time, _, _, event in self._events if start <= time < end]
         return found[::-1][:limit]
+
+    def delete_events(self, start: int, end: int) -> int:
+        """Remove events in [start, end); says how many went."""
+        with self._lock:
+            before = len(self._events)
+            self._events = [entry for entry in self._events if not start <= entry[0] < end]
+            return before - len(self._events)
 
     def reader(self) -> MemoryReader:
         """A reader for one thread."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,13 @@ class NoAlarms:
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
         """None."""
         return []
+
+    def state(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Nothing to go on from."""
 
 
 class Clock:
