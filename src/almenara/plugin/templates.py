@@ -305,6 +305,12 @@ class $cls:
         found = [e for events in self.events.values() for e in events if start <= e.time < end]
         return sorted(found, key=lambda e: e.time)[::-1][:limit]
 
+    def delete_events(self, start: int, end: int) -> int:
+        """Remove events in [start, end); says how many went."""
+        before = sum(map(len, self.events.values()))
+        self.events = {seq: [e for e in events if not start <= e.time < end] for seq, events in self.events.items()}
+        return before - sum(map(len, self.events.values()))
+
     def reader(self) -> _Reader:
         """A reader for one thread."""
         return _Reader(self)

@@ -19,12 +19,15 @@ from almenara.stores.native import decode_blocks, encode_block
 _FULL = ("NOT_ENOUGH_SPACE", "No space left on device", "Disk quota exceeded")
 
 #: An engine made for servers, kept small: a quarter of the caches' limit each goes to marks, index and skip index.
+#: A delete takes up each part that it touches as a task; with no more places than two a thread (the default) it waits
+#: about a second for every four parts.
 _CONFIG = """<clickhouse>
   <mark_cache_size>{part}</mark_cache_size>
   <primary_index_cache_size>{part}</primary_index_cache_size>
   <index_mark_cache_size>{part}</index_mark_cache_size>
   <query_condition_cache_size>{part}</query_condition_cache_size>
   <background_pool_size>{threads}</background_pool_size>
+  <background_merges_mutations_concurrency_ratio>8</background_merges_mutations_concurrency_ratio>
   <background_common_pool_size>1</background_common_pool_size>
   <background_schedule_pool_size>1</background_schedule_pool_size>
   <asynchronous_metrics_update_period_s>60</asynchronous_metrics_update_period_s>

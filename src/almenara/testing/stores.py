@@ -257,7 +257,7 @@ def deleted_rows_are_gone_at_once(store: Store) -> None:
         ([1, 3], NOW - 20 * DAY_NS + 5, NOW - 3 * DAY_NS),
         (None, NOW - 8 * DAY_NS, NOW - 7 * DAY_NS - HOUR_NS // 2),
         ([0], NOW - 30 * DAY_NS, NOW + 1),
-        (None, LOWEST, NOW - 50 * DAY_NS),
+        (None, -(1 << 63), NOW - 50 * DAY_NS),
     ):
         chosen = None if ids is None else select(ids)
         assert store.delete(chosen, start, end) == twin.delete(ids, start, end)
@@ -316,6 +316,9 @@ def events_come_back_newest_first(store: Store) -> None:
     assert store.read_events(LOWEST, HIGHEST) == events[::-1]
     assert store.read_events(LOWEST, HIGHEST, limit=3) == events[:-4:-1]
     assert store.read_events(NOW + 1, NOW + 3) == events[5:1:-1]
+    assert store.delete_events(-(1 << 63), NOW + 2) == 4
+    assert store.delete_events(LOWEST, NOW + 2) == 0
+    assert store.read_events(LOWEST, HIGHEST) == events[:3:-1]
 
 
 def size_tells_rows_and_bytes(store: Store) -> None:
