@@ -124,7 +124,8 @@ class Selection:
 
 @runtime_checkable
 class Store(Protocol):
-    """Batches on disk. One thread writes; several read, each through `reader()`.
+    """Batches on disk. One thread writes; several read, each through `reader()`. A store that outlives the hub also has
+    `last_seq() -> int`, the highest seq it was given (-1 none), so that a hub which lost its notes gives none again.
 
     Rows are unique by (id, time); of two the one with the higher seq wins, inside one batch the later one. Values come
     back bit for bit, NaN included; nothing is interpolated, and nothing is deleted unless `delete` is called.

@@ -146,6 +146,10 @@ class Chdb:
         if len(self._seqs) > _SEQS_KEPT:
             del self._seqs[next(iter(self._seqs))]
 
+    def last_seq(self) -> int:
+        """The highest seq of the rows there are, and of those appended by this process; -1 none."""
+        return self._max_seq
+
     def reader(self) -> ChdbReader:
         """A reader for one thread, with a session of its own; `close` it."""
         return ChdbReader(self._engine.session(), self._latest, self._dirty)

@@ -60,6 +60,10 @@ class Memory:
         self._columns = (id[wins], time[wins], value[wins], seqs[wins])
         self._seqs.add(seq)
 
+    def last_seq(self) -> int:
+        """The highest seq that was appended; -1 none."""
+        return max(self._seqs, default=-1)
+
     def append_events(self, events: Sequence[Event], seq: int) -> None:
         """Keep events; the same seq again does nothing."""
         if seq in self._event_seqs:
