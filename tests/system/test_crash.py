@@ -1,121 +1,200 @@
-"""kill -9 of the hub and of its broker in mid-stream: nothing acknowledged is missing, nothing is there twice."""
+"""kill -9 of the hub and of its broker in mid-stream: nothing acknowledged is missing or doubled, no alarm is forgotten
+or told twice, and the detector goes on where it was."""
 
 from __future__ import annotations
 
-import csv
-import io
+import json
+import math
 import os
 import random
 import signal
-import threading
+import sqlite3
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
+from tests.system.clients import Hook, HttpLedger, MqttLedger, hear, webhook
 
 from almenara.testing.process import HubProcess, wait_until
 
 pytestmark = pytest.mark.timeout(180)
 
-
-def stored(hub: HubProcess, selector: str) -> list[tuple[str, str]]:
-    """(time, value) of every stored row."""
-    status, body = hub.get(f"/api/v1/export?match[]={selector}&start=1&format=csv")
-    assert status == 200, body[:300]
-    return [(row["time"], row["value"]) for row in csv.DictReader(io.StringIO(body.decode()))]
+KILLS = 5
 
 
-class HttpWriter(threading.Thread):
-    """Posts numbered samples, a second of data time apart, and keeps the numbers that were acknowledged."""
-
-    def __init__(self, hub: HubProcess, start_s: int):
-        super().__init__(daemon=True)
-        self.hub, self.start_s = hub, start_s
-        self.acknowledged: set[int] = set()
-        self.sent = 0
-        self.stopping = threading.Event()
-
-    def run(self) -> None:
-        while not self.stopping.is_set():
-            numbers = range(self.sent, self.sent + 20)
-            body = "".join(f"ledger n={n} {(self.start_s + n) * 10**9}\n" for n in numbers).encode()
-            try:
-                if self.hub.post("/write", body, timeout_s=5)[0] == 204:
-                    self.acknowledged.update(numbers)
-                self.sent = numbers.stop
-            except OSError:  # the hub is dead: the same numbers go out again, as a real sender does
-                time.sleep(0.02)
+def numbers(hub: HubProcess, selector: str) -> list[int]:
+    """The numbers of a ledger that are stored."""
+    return [int(value) for _, value in hub.rows(selector)]
 
 
-def test_killing_the_hub_loses_and_doubles_nothing(tmp_path: Path) -> None:
+def test_killing_the_hub_at_any_moment_loses_and_doubles_nothing(tmp_path: Path) -> None:
     rng = random.Random(5)
+    long_ago = int(time.time()) - 100_000
     hub = HubProcess(tmp_path / "data").start()
-    writer = HttpWriter(hub, int(time.time()) - 100_000)
-    writer.start()
+    http, mqtt = HttpLedger(hub, "ledger", long_ago), MqttLedger(hub.mqtt, "m", long_ago)
+    http.start()
     try:
-        for _ in range(3):
-            before = len(writer.acknowledged)
-            wait_until(lambda before=before: len(writer.acknowledged) > before + 100, "some acknowledged samples")
+        for _ in range(KILLS):
+            before = len(http.acknowledged), len(mqtt.acknowledged)
+            mqtt.publish(100)
+            wait_until(
+                lambda before=before: (
+                    len(http.acknowledged) > before[0] + 40 and len(mqtt.acknowledged) > before[1] + 20
+                ),
+                "some acknowledged samples",
+            )
             time.sleep(rng.uniform(0, 0.5))  # anywhere between two commits, flushes, or snapshots
             hub.kill()
             hub.start()
-        writer.stopping.set()
-        writer.join()
-        values = [int(float(value)) for _, value in stored(hub, "ledger_n")]
-        assert len(values) == len(set(values)), "something is there twice"
-        assert writer.acknowledged <= set(values), "something acknowledged is missing"
-        assert set(values) <= set(range(writer.sent))
+        http.finish()
+        wait_until(lambda: len(mqtt.acknowledged) == mqtt.sent, "all messages to be acknowledged", 30)
+        wait_until(lambda: len(numbers(hub, "m")) >= mqtt.sent, "all messages to be stored", 30)
+        stored = numbers(hub, "ledger_n")
+        assert len(stored) == len(set(stored)), "something is there twice"
+        assert http.acknowledged <= set(stored), "something acknowledged is missing"
+        assert set(stored) <= set(range(http.sent + 20)), "something is there that nobody sent"
+        assert sorted(numbers(hub, "m")) == list(range(mqtt.sent))
+        assert hub.query("sum(count_over_time(ledger_n[2d]))") == {"": len(stored)}, "a query counts the same rows"
         assert hub.stop() == 0
     finally:
-        writer.stopping.set()
-        if hub.process is not None and hub.process.poll() is None:
-            hub.kill()
+        http.finish()
+        mqtt.finish()
+        end(hub)
 
 
-class MqttWriter:
-    """Publishes numbered samples at QoS 1 and keeps the numbers that the broker took (PUBACK)."""
-
-    def __init__(self, port: int, start_s: int):
-        self.acknowledged: set[int] = set()
-        self._numbers: dict[int, int] = {}
-        self._start_s, self.sent = start_s, 0
-        self.client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id="ledger", clean_session=False)
-        self.client.reconnect_delay_set(1, 1)
-        self.client.max_inflight_messages_set(50)
-        self.client.on_publish = lambda _c, _d, mid, _r, _p: self.acknowledged.add(self._numbers[mid])
-        self.client.connect_async("127.0.0.1", port)
-        self.client.loop_start()
-
-    def publish(self, count: int) -> None:
-        """Hand so many more to the client, which sends and resends them."""
-        for n in range(self.sent, self.sent + count):
-            payload = f'{{"n": {n}, "time": {self._start_s + n}}}'
-            self._numbers[self.client.publish("ledger/mqtt", payload, qos=1).mid] = n
-        self.sent += count
-
-
-def test_killing_hub_and_broker_loses_no_mqtt_message(tmp_path: Path) -> None:
+def test_killing_the_broker_loses_and_doubles_no_message(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path / "data").start()
-    writer = MqttWriter(hub.mqtt, int(time.time()) - 100_000)
+    ledger = MqttLedger(hub.mqtt, "n", int(time.time()) - 100_000)
     try:
-        writer.publish(500)
-        wait_until(lambda: len(writer.acknowledged) > 100, "some acknowledged messages")
-        hub.kill()
-        hub.start()
-        writer.publish(500)
-        wait_until(lambda: len(writer.acknowledged) > 600, "more acknowledged messages")
-        os.kill(int((tmp_path / "data" / "broker" / "pid").read_text()), signal.SIGKILL)
-        writer.publish(500)
-        wait_until(lambda: len(writer.acknowledged) == 1500, "all to be acknowledged", 60)
-
-        def values() -> list[int]:
-            return [int(float(value)) for _, value in stored(hub, "n")]
-
-        wait_until(lambda: len(set(values())) == 1500, "all to be stored", 30)
-        assert sorted(values()) == list(range(1500))
+        for _ in range(3):
+            before = len(ledger.acknowledged)
+            ledger.publish(400)
+            wait_until(lambda before=before: len(ledger.acknowledged) > before + 100, "some acknowledged messages")
+            os.kill(int((tmp_path / "data" / "broker" / "pid").read_text()), signal.SIGKILL)
+        wait_until(lambda: len(ledger.acknowledged) == ledger.sent, "all to be acknowledged", 60)
+        wait_until(lambda: len(numbers(hub, "n")) >= ledger.sent, "all to be stored", 30)
+        assert sorted(numbers(hub, "n")) == list(range(ledger.sent))
+        assert hub.get("/-/ready")[0] == 200
         assert hub.stop() == 0
     finally:
-        writer.client.loop_stop()
-        if hub.process is not None and hub.process.poll() is None:
-            hub.kill()
+        ledger.finish()
+        end(hub)
+
+
+ALARMS = """
+[rules.hot]
+expr = "temp > 30"
+for = "1s"
+[rules.unusual]
+expr = "anomaly_score > 1"
+for = "1h"
+[notifiers.hook]
+plugin = "webhook"
+url = "{url}"
+"""
+
+
+def opened(hub: HubProcess) -> dict[str, dict[str, Any]]:
+    return {one["series"]: one for one in hub.json("/api/v1/alarms")["open"]}
+
+
+def keep_sending(hub: HubProcess, value: float) -> None:
+    assert hub.post("/write", f"temp,room=a value={value}".encode())[0] == 204
+
+
+def is_told(hub: HubProcess) -> bool:
+    """Whether the hub has written down that every message so far has arrived."""
+    with sqlite3.connect(f"file:{hub.folder}/hub.db?mode=ro", uri=True) as database:
+        outcomes = [row[0] for row in database.execute("SELECT outcome FROM outbox")]
+    database.close()
+    return bool(outcomes) and set(outcomes) == {"sent"}
+
+
+def fire(hub: HubProcess) -> dict[str, Any]:
+    """Send what is too hot until the alarm fires."""
+
+    def fires() -> dict[str, Any] | None:
+        keep_sending(hub, 35)
+        one = opened(hub).get('temp{room="a"}')
+        return one if one is not None and one["state"] == "firing" else None
+
+    return wait_until(fires, "a firing alarm")
+
+
+LEVEL_SCORE = 'anomaly_score{of="level_v"}'
+
+
+def learn(hub: HubProcess) -> dict[str, float]:
+    """Two days of a quiet series, and the score of its last row."""
+    rng = random.Random(3)
+    now = int(time.time())
+    past = "".join(f"level v={50 + rng.gauss(0, 1)} {(now - 60 * n) * 10**9}\n" for n in range(3000, -1, -1))
+    assert hub.post("/write", past.encode())[0] == 204
+    learned = hub.query(LEVEL_SCORE)
+    assert not math.isnan(*learned.values())
+    return learned
+
+
+def goes_on_judging(hub: HubProcess) -> None:
+    """The first row after a crash is judged by what was learned before it."""
+    assert hub.post("/write", b"level v=90")[0] == 204
+    alarm = wait_until(lambda: opened(hub).get("level_v"), "an alarm of what is unusual")
+    assert alarm["state"] == "pending"
+    assert alarm["lower"] < 50 < alarm["upper"] < 90
+
+
+@pytest.mark.real("mosquitto-clients")
+def test_no_alarm_is_forgotten_or_told_twice_and_the_detector_goes_on(tmp_path: Path) -> None:
+    with webhook() as hook:
+        hub = HubProcess(tmp_path / "data", config=ALARMS.format(url=hook.url)).start()
+        try:
+            tell_the_story(hub, hook)
+        finally:
+            end(hub)
+
+
+def tell_the_story(hub: HubProcess, hook: Hook) -> None:
+    hook.status = 503  # nobody can be told before the first crash
+    learned = learn(hub)
+    before = fire(hub)
+    wait_until(lambda: hook.asked, "the first try to tell")
+    hub.kill()
+    hook.status = 200
+    hub.start()
+    assert hub.query(LEVEL_SCORE) == learned
+    goes_on_judging(hub)
+    wait_until(lambda: hook.told == [("firing", ["hot"])], "what was untold to be told")
+    wait_until(lambda: is_told(hub), "the hub to know that")
+    hub.kill()
+    hub.start()
+    after = opened(hub)['temp{room="a"}']
+    same = ("rule", "series", "state", "since_ms", "incident")
+    assert [after[k] for k in same] == [before[k] for k in same]
+    ((topic, retained),) = hear(hub.mqtt, "almenara/alarm/hot/#", "-C", "1", "-W", "10")
+    assert json.loads(retained)["state"] == "firing"
+
+    def is_over() -> bool:
+        keep_sending(hub, 20)
+        return 'temp{room="a"}' not in opened(hub)
+
+    wait_until(is_over, "the alarm to be resolved")
+    wait_until(lambda: len(hook.told) > 1, "the end to be told")
+    wait_until(lambda: is_told(hub), "the hub to know that")
+    hub.kill()
+    hub.start()
+    assert hook.told == [("firing", ["hot"]), ("resolved", ["hot"])]
+    changes = Counter(
+        (c["rule"], c["series"], c["since_ms"], c["state"]) for c in hub.json("/api/v1/journal", limit="1000")
+    )
+    assert set(changes.values()) == {1}, "a change stands in the journal twice"
+    assert {state for *_, state in changes} >= {"pending", "firing", "resolved"}
+    assert hear(hub.mqtt, topic, "-C", "1", "-W", "2") == [], "the alarm on MQTT is gone with the alarm"
+    assert hook.told == [("firing", ["hot"]), ("resolved", ["hot"])]
+    assert hub.stop() == 0
+
+
+def end(hub: HubProcess) -> None:
+    if hub.process is not None and hub.process.poll() is None:
+        hub.kill()
