@@ -42,6 +42,13 @@ def empty_verdict(n: int) -> Verdict:
     return Verdict(score, yhat, lower, upper, np.ones(n), np.full(n, -1, np.int16))
 
 
+def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> None:
+    """Put what a detector says of `rows` into the verdict of all, where its score is higher or the only one."""
+    higher = ~(said.score <= verdict.score[rows])
+    for column in COLUMNS:
+        getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
+
+
 def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:
     """`array`, made at least n long with `fill`."""
     if len(array) >= n:
@@ -84,23 +91,25 @@ class Judge:
         self._last[batch.id[on_time]] = batch.time[on_time]  # ordered by time within a series: the last one stays
         if late := len(batch) - int(np.count_nonzero(on_time)):
             self._counters.add("almenara_rows_late_total", late)
-        verdict, made = empty_verdict(len(batch)), []
+        verdict: Verdict | None = None
+        made = []
         for name in tuple(self.detectors):
-            rows = np.flatnonzero(on_time & self._selectors[name].mask()[batch.id])
-            if len(rows):
-                judged = Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
-                made.append(self._judge(name, judged, rows, verdict))
-        return verdict, [b for b in made if b is not None and len(b)]
-
-    def _judge(self, name: str, judged: Batch, rows: np.ndarray, verdict: Verdict) -> Batch | None:
-        said = self._ask(name, judged)
-        if said is None:
-            return None
-        self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
-        higher = ~(said.score <= verdict.score[rows])  # also where nothing was said before
-        for column in COLUMNS:
-            getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
-        return self._anomalies(name, judged, said)
+            mine = on_time & self._selectors[name].mask()[batch.id]
+            rows = np.flatnonzero(mine)
+            if not len(rows):
+                continue
+            every_row = len(rows) == len(batch)  # the usual case, in which nothing has to be copied
+            judged = batch if every_row else Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
+            if (said := self._ask(name, judged)) is None:
+                continue
+            self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
+            made.append(self._anomalies(name, judged, said))
+            if verdict is None and every_row:
+                verdict = said
+            else:
+                verdict = verdict or empty_verdict(len(batch))
+                _take_higher(verdict, said, rows)
+        return verdict or empty_verdict(len(batch)), [b for b in made if len(b)]
 
     def _ask(self, name: str, judged: Batch) -> Verdict | None:
         """What a detector says; None where it failed, and is out of service from then on."""
@@ -123,7 +132,10 @@ class Judge:
         """Rows over the limit and the first one back under it, as rows of the series `anomaly...`."""
         over = self._over[name] = grown(self._over[name], len(self._index), False)
         now = said.score >= 1
-        self._counters.add("almenara_anomalies_total", int(np.count_nonzero(now)), detector=name)
+        found = int(np.count_nonzero(now))
+        self._counters.add("almenara_anomalies_total", found, detector=name)
+        if not found and not over.any():  # the usual case
+            return Batch(judged.series, judged.id[:0], judged.time[:0], judged.value[:0])
         before = np.empty(len(judged), np.bool_)
         before[1:] = now[:-1]
         first = np.concatenate(([True], judged.id[1:] != judged.id[:-1]))

@@ -115,7 +115,8 @@ def _load_state(path: Path, about: About) -> State | None:
     state = {}
     try:
         for number, name in enumerate(about.names):
-            with np.load(path / f"{number}.npz", allow_pickle=False) as arrays:
+            # Opened here, since numpy leaves a file open that it cannot read.
+            with (path / f"{number}.npz").open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 state[name] = dict(arrays)
     except _DAMAGE as error:
         log.warning("%s cannot be read (%s); detectors learn again from the store", path, error)
