@@ -41,7 +41,7 @@ _OVERHEAD = 16 + _TOPIC.size
 _SAVE_EVERY_S = 1.0
 
 #: Why payloads were dropped. These are labels of a counter, which begins at 0 for each of them.
-REASONS = ("spool_full", "disk_full", "disk_error", "damaged")
+REASONS = ("spool_full", "disk_full", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
