@@ -80,7 +80,8 @@ def test_lines_with_tabs_when_piped(hub: Hub, capsys: pytest.CaptureFixture[str]
     ]
     assert hub.asked["path"] == "/api/v1/query_range"
     assert hub.asked["step"] == "60.000"
-    assert float(hub.asked["end"]) % 60 == 0
+    assert float(hub.asked["end"]) == math.ceil(NOW_S), "what arrived just now is seen"
+    assert float(hub.asked["start"]) == math.ceil(NOW_S) - 3600
 
 
 def test_raw_samples_keep_their_nanoseconds(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import socket
 import subprocess
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from almenara.pipeline.folder import DataFolder
 from almenara.testing.process import HubProcess, wait_until
 
 pytestmark = pytest.mark.timeout(120)
@@ -24,6 +27,28 @@ def test_it_starts_says_where_it_is_and_stops_cleanly(tmp_path: Path) -> None:
         began = time.monotonic()
         assert hub.stop(signal.SIGINT) == 0
         assert time.monotonic() - began < 10
+
+
+def test_it_stops_when_its_terminal_is_closed(tmp_path: Path) -> None:
+    ours, terminal = pty.openpty()
+    hub = HubProcess(tmp_path / "data")
+    with subprocess.Popen(hub.command, stdin=terminal, stdout=subprocess.PIPE, text=True) as process:
+        os.close(terminal)
+        assert process.stdout is not None
+        assert any("Ctrl-C" in line for line in process.stdout)
+        os.close(ours)
+        process.send_signal(signal.SIGHUP)
+        assert process.wait(10) == 0
+
+
+def test_it_stops_while_it_compiles(tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    hub = HubProcess(tmp_path / "data")
+    with subprocess.Popen(hub.command, env=os.environ | {"NUMBA_CACHE_DIR": str(cache)}) as process:
+        wait_until(lambda: any(cache.rglob("*.nbc")), "the first kernel")
+        process.terminate()
+        assert process.wait(10) == 0
+    DataFolder(tmp_path / "data").close()  # given back
 
 
 def test_a_folder_in_use_is_one_clear_line(tmp_path: Path) -> None:

@@ -83,9 +83,10 @@ def step_for(span_s: float) -> float:
 
 
 def ask_range(hub: Client, expr: str, start: int, end: int, step_s: float) -> tuple[list[Row], Any]:
-    """/api/v1/query_range: the rows, and the answer as it came."""
-    end = int(end // (step_s * NS) * (step_s * NS))  # round times, so that the same question has the same answer
-    params = {"query": expr, "start": _seconds(start), "end": _seconds(max(start, end)), "step": f"{step_s:.3f}"}
+    """/api/v1/query_range: the rows, and the answer as it came. The last step is `end`, to see what just arrived."""
+    end = -(-end // NS) * NS
+    start = end - int(max(0, end - start) // (step_s * NS) * (step_s * NS))
+    params = {"query": expr, "start": _seconds(start), "end": _seconds(end), "step": f"{step_s:.3f}"}
     data = hub._ask("/api/v1/query_range", params)
     rows = [(_name(one["metric"]), ns_from_number(t), float(v)) for one in data["result"] for t, v in one["values"]]
     return rows, {"status": "success", "data": data}
@@ -121,7 +122,7 @@ def show(rows: list[Row]) -> None:
     """A column for each series, or a line for each where they are many."""
     names = list(dict.fromkeys(series for series, _, _ in rows))
     if not rows:
-        print("no samples")
+        print("no samples: no series of this name and labels has any in this time; --since reaches further back")
     elif len(names) <= WIDE_SERIES:
         zone = datetime.now().astimezone().tzname() or ""
         cells = {(series, t): format_value(v) for series, t, v in rows}

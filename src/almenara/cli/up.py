@@ -9,8 +9,11 @@ import os
 import secrets
 import signal
 import socket
+import sys
+import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,9 @@ from rich.progress import Progress
 from rich.text import Text
 
 from almenara._version import __version__
-from almenara.cli.demo import Demo, fresh_demo_folder
+from almenara.cli.demo import DEMO_RULES, Demo, fresh_demo_folder
 from almenara.config.build import Built, build
-from almenara.config.load import Config, load
+from almenara.config.load import DEFAULTS, Config, load
 from almenara.config.running import Running
 from almenara.config.schema import split_address
 from almenara.model.errors import AlmenaraError, ConfigError, PortTaken, Problem
@@ -51,6 +54,8 @@ def run(
     overrides, token = _overrides(config, data, http, mqtt, listen_all)
     if demo and data is None:
         overrides["data.folder"] = str(fresh_demo_folder())
+    if demo and load(config, overrides).rules == DEFAULTS["rules"]:
+        overrides |= DEMO_RULES
     hub = _Hub(load(config, overrides), overrides, token, Demo(speed) if demo else None)
     return asyncio.run(hub.run())
 
@@ -95,6 +100,7 @@ class _Hub:
         self._began_s = time.monotonic()
         self._stop = asyncio.Event()
         self._notes: list[str] = []
+        self._has_terminal = sys.stdin is not None and sys.stdin.isatty()
 
     async def run(self) -> int:
         """Start, serve, stop."""
@@ -111,7 +117,10 @@ class _Hub:
 
     async def _with_pipeline(self, built: Built, http: socket.socket) -> int:
         pipeline = built.pipeline
-        await asyncio.to_thread(warm_up, built)
+        if not await self._warmed_up(built):
+            pipeline.store.close()
+            pipeline.folder.close()
+            return 0
         await pipeline.start()
         running: Running | None = None
         try:
@@ -127,6 +136,26 @@ class _Hub:
                 await running.stop()
             await pipeline.stop()
         return 1 if pipeline.failure else 0
+
+    async def _warmed_up(self, built: Built) -> bool:
+        """Compile while signals are heard; False where somebody stopped it, who does not wait for the compiler."""
+        outcome: Future[None] = Future()
+
+        def work() -> None:
+            try:
+                warm_up(built)
+                outcome.set_result(None)
+            except BaseException as error:  # raised again where it is waited for, as an executor would
+                outcome.set_exception(error)
+
+        # A daemon, for the compiler cannot be cut short and the interpreter waits for an executor's threads.
+        threading.Thread(target=work, name="compile", daemon=True).start()
+        compiling, stopping = asyncio.wrap_future(outcome), asyncio.create_task(self._stop.wait())
+        await asyncio.wait((compiling, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if compiling.done():
+            compiling.result()
+        return not self._stop.is_set()
 
     async def _with_bus(self, built: Built) -> Built:
         """The same with its broker started: where the default port is taken, on the next free one."""
@@ -157,7 +186,7 @@ class _Hub:
         if running.built.bus is not None:
             pipeline.addresses["mqtt"] = running.built.bus.address
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGHUP, lambda: loop.create_task(running.reload()))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up, running)
         limits = Limits(body_bytes=int(self._config.http.max_body_mb * (1 << 20)))
         token = str(self._config.http.token) or None
         app = create_app(pipeline, token=token, reload=running.reload, limits=limits)
@@ -168,6 +197,13 @@ class _Hub:
         self._stop.set()
         failing.cancel()
         await serving
+
+    def _hang_up(self, running: Running) -> None:
+        """SIGHUP asks for a reload, unless it came because the terminal that the hub was started in was closed."""
+        if self._has_terminal and not os.isatty(sys.stdin.fileno()):
+            self._stop.set()
+        else:
+            self._reloading = asyncio.get_running_loop().create_task(running.reload())
 
     def _show_banner(self, built: Built) -> None:
         host, port = split_address(built.pipeline.addresses["http"])
