@@ -179,6 +179,10 @@ severity = "bad"
         ("version = 1\n[[rules]]\nexpr=''", "hub.toml:2: rules: must be tables, one for each name; got a list"),
         ("version = 1\nrules.a = 3", "hub.toml:2: rules.a: must be a table; got 3; write [rules.NAME]"),
         ("version = 1\n[collectors]\nhost.plugin = 3", "hub.toml:3: collectors.host.plugin: must be the name of a"),
+        (
+            "version = 1\n[data]\nretention = '30m'",
+            "hub.toml:3: data.retention: must be 0 (nothing is ever deleted) or at least 1h; got 30m",
+        ),
         ("version = 1\n[data]\nstore = 'x'", 'hub.toml:3: data.store: no store is called "x"; installed: plant, chdb'),
         ("version = 1\n[topics.'a#']", 'hub.toml:2: topics."a#": must be an MQTT topic filter'),
         ("version = 1\n[mqtt]\ntopics = ['a', 'b#']", "hub.toml:3: mqtt.topics[1]: must be an MQTT topic filter"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from tests.web.conftest import NOW, S, Served, TwinDemo, transition
 
+from almenara.job.runs import Outcome, Run, Runs
+from almenara.job.schedule import Job, Steps
+from almenara.job.turns import Turns
 from almenara.model.alarm import Acknowledgement, Alarm, Incident, Severity, State
 from almenara.model.errors import Problem
 from almenara.model.series import Series
@@ -82,6 +87,30 @@ def test_the_rate_is_that_of_the_last_seconds(monkeypatch: pytest.MonkeyPatch) -
         assert rate.of(1000 + 50 * second) == 50
     now[0] += 3600
     assert rate.of(1950) == 0
+
+
+def test_jobs_say_when_they_are_due_and_what_came_of_them(served: Served, tmp_path: Path) -> None:
+    def database() -> sqlite3.Connection:
+        return sqlite3.connect(tmp_path / "hub.db", isolation_level=None, check_same_thread=False)
+
+    def run(now_ns: int, last: Run | None) -> Steps:
+        yield {"rows": 12}
+
+    runs = Runs(database)
+    served.hub.jobs = Turns([Job("tidy", 3600, run)], runs, served.hub.clock)
+    assert served.client.get("/api/v1/jobs").json() == {
+        "jobs": [{"name": "tidy", "every_s": 3600, "next_ms": MS}], "recent": []
+    }  # fmt: skip
+    served.hub.jobs.turn()
+    runs.keep(Run("old", NOW, None, Outcome.FAILED, "the disk"))
+    found = served.client.get("/api/v1/jobs").json()
+    assert found["jobs"] == [{"name": "tidy", "every_s": 3600, "next_ms": MS + 3_600_000}]
+    assert found["recent"] == [
+        {"job": "old", "started_ms": MS, "ended_ms": None, "outcome": "failed", "message": "the disk", "figures": {}},
+        {"job": "tidy", "started_ms": MS, "ended_ms": MS, "outcome": "ok", "message": "", "figures": {"rows": 12}},
+    ]
+    assert len(served.client.get("/api/v1/jobs", params={"limit": 1}).json()["recent"]) == 1
+    runs.close()
 
 
 def test_breaking_the_demo(serving: Callable[..., Served]) -> None:

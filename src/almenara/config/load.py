@@ -15,9 +15,11 @@ from almenara.config import schema
 from almenara.config.lines import join, line_of, locate
 from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
+from almenara.model.time import format_duration
 from almenara.plugin import options, registry
 
 MAX_BYTES = 4_000_000
+SHORTEST_RETENTION_S = 3600.0
 
 #: What runs where the file has no section of this name.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -263,6 +265,9 @@ class _Check:
         if open_broker and not schema.is_loopback(schema.split_address(mqtt.listen)[0]):
             what = f"{mqtt.listen} can be reached from other machines, and there is no username and password"
             self.say("mqtt.listen", what, "set mqtt.username and mqtt.password, or start with --listen-all")
+        if data and 0 < data.retention < SHORTEST_RETENTION_S:
+            what = f"must be 0 (nothing is ever deleted) or at least 1h; got {format_duration(data.retention)}"
+            self.say("data.retention", what)
         chosen = data and "store" in self.tables.get("data", ())
         if chosen and data.store not in parts.get("stores", {}) and data.store not in registry.names("store"):
             installed = ", ".join(registry.names("store"))

@@ -131,7 +131,7 @@ class Data:
     Options:
         folder: Everything the hub keeps; a relative path counts from where the hub is started.
         store: The store that keeps samples; its own options stand under [stores.NAME].
-        retention: Samples older than this are deleted, and refused when they arrive; 0 = never.
+        retention: Samples and events older than this are deleted, and refused when they arrive; at least 1h; 0 = never.
         min_free_mb: With less free disk than this, writes are refused (507) until there is room again.
         series_limit: How many series there may be; rows of more are rejected and counted.
         new_series_per_minute: How many series may appear in a minute; rows of more are rejected and counted.

@@ -88,11 +88,12 @@ class Flusher:
     def __init__(
         self, folder: DataFolder, index: SeriesIndex, store: Store, committer: Committer, judge: Judge, alarms: Alarms,
         fingerprint: str, clock: Callable[[], int], counters: Counters, publish: Callable[[Judged], None],
-        failed: Callable[[BaseException], None],
+        failed: Callable[[BaseException], None], jobs: Callable[[], None] = lambda: None,
     ):  # fmt: skip
         self._folder, self._index, self._store, self._committer = folder, index, store, committer
         self._judge, self._alarms, self._fingerprint = judge, alarms, fingerprint
         self._clock, self._counters, self._publish, self._failed = clock, counters, publish, failed
+        self._jobs = jobs  # does a little of the job that is due
         self._stored_series = 0
         self._left_over: deque[Segment] = deque()
         self._done: deque[tuple[int, int]] = deque()  # (seq, rows) judged, their log files kept until a snapshot
@@ -329,6 +330,7 @@ class Flusher:
             self._housekeep(self._store.maintain)
         if now - self._sized_s >= SIZE_S:
             self._housekeep(self._measure_store)
+        self._jobs()
 
     def _measure_store(self) -> None:
         self._sized_s = time.monotonic()

@@ -17,6 +17,9 @@ from typing import Any, TypeVar
 import numpy as np
 
 from almenara.bus.feed import Feed
+from almenara.job.retention import retention_jobs
+from almenara.job.runs import Runs
+from almenara.job.turns import Turns
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import AlmenaraError, DecodeError, DiskFull, FolderError, Refused
 from almenara.model.series import Metadata
@@ -93,6 +96,7 @@ class Pipeline:
         self._started_s = time.monotonic()
         self._ready = False
         self.alarms = alarms(self.index)
+        self.jobs = Turns(retention_jobs(store, options.limits.retention_s), Runs(folder.database), clock)
 
     # --- life
 
@@ -127,7 +131,7 @@ class Pipeline:
         self._judge = Judge(self.index, self.options.watches, self.counters)
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
-            self.clock, self.counters, self.feed.publish, self._fail,
+            self.clock, self.counters, self.feed.publish, self._fail, self.jobs.turn,
         )  # fmt: skip
         if state is not None:
             self._flusher.restore(state)
@@ -182,6 +186,7 @@ class Pipeline:
             log.warning("the store is still busy; it is left as it is, and the log keeps what it has not got")
             return
         self._readers.close()
+        self.jobs.close()
         try:
             self.store.close()
         finally:

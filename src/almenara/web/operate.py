@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from almenara._version import __version__
+from almenara.job.runs import Run
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.errors import Problem
 from almenara.web.body import Limits, read_body
@@ -78,6 +79,14 @@ class Operate:
                 for one in self._pipeline.sources()
             ]
         )
+
+    async def jobs(self, request: Request) -> Response:
+        """GET /api/v1/jobs: the hub's own `jobs`, when each is due `next_ms`, and `recent` runs, newest first."""
+        params = await read_params(request, self._limits)
+        jobs, limit = self._pipeline.jobs, params.whole("limit", 100, 1, 10_000)
+        recent = await asyncio.to_thread(jobs.runs.recent, limit)
+        told = [{"name": job.name, "every_s": job.every_s, "next_ms": at // _MS} for job, at in jobs.next_turns()]
+        return json_response({"jobs": told, "recent": [run_row(one) for one in recent]})
 
     async def status(self, request: Request) -> Response:
         """GET /api/v1/status: version, uptime, series, rows a second, addresses, readiness, faults of the demo."""
@@ -159,6 +168,18 @@ class Rate:
         self._seen.append((now, total))
         past, before = self._seen[0]
         return round((total - before) / (now - past), 1) if now - past > 0.05 else 0.0
+
+
+def run_row(one: Run) -> dict[str, Any]:
+    """One run of a job; ended_ms is null while it runs, and where the hub ended first."""
+    return {
+        "job": one.job,
+        "started_ms": one.started_ns // _MS,
+        "ended_ms": None if one.ended_ns is None else one.ended_ns // _MS,
+        "outcome": one.outcome.value,
+        "message": one.message,
+        "figures": dict(one.figures),
+    }
 
 
 def demo_row(demo: Any) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def _operations(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open")),
         Endpoint("/api/v1/journal", _GET, operate.journal, ("limit", "before")),
         Endpoint("/api/v1/sources", _GET, operate.sources),
+        Endpoint("/api/v1/jobs", _GET, operate.jobs, ("limit",)),
         Endpoint("/api/v1/status", _GET, operate.status),
         Endpoint("/api/v1/demo/break", _POST, operate.demo_break),
         Endpoint("/metrics", _GET, metrics, answers=text),
