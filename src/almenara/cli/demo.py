@@ -17,7 +17,10 @@ from almenara.plugin.contracts import Collector
 DEMO_FOLDER = "almenara-demo-data"
 WEEKS = 3
 #: The rule where the configuration has none: built in, but told sooner, for the first fault is over in three minutes.
-DEMO_RULES = {"rules.anomaly": {"expr": "anomaly_score > 1", "for": "1m"}}
+DEMO_RULES = {
+    "rules.plant": {"expr": 'anomaly_score{source="simulated"} > 1', "for": "1m"},
+    "rules.anomaly": {"expr": 'anomaly_score{source!="simulated"} > 1', "for": "5m"},
+}
 
 
 def fresh_demo_folder() -> Path:

@@ -56,7 +56,7 @@ async function chooseHost(names) {
 
 /** The cities of a simulated plant, and of its other kinds one series each, of different machines in turn. */
 async function choosePlant() {
-  const found = await api.series(['{source="simulated"}'], 500);
+  const found = await api.series(['{source="simulated",__name__!~"anomaly(_yhat|_lower|_upper)?"}'], 500);
   const perName = new Map();
   for (const labels of found) {
     if (!perName.has(labels.__name__)) perName.set(labels.__name__, []);

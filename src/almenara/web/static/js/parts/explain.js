@@ -21,9 +21,10 @@ const known = (...values) => values.find((v) => v !== null && v !== undefined &&
 export function sentenceOf({ value, yhat, lower, upper, why = "" }, unit = "") {
   const row = { value: known(value), yhat: known(yhat), lower: known(lower), upper: known(upper) };
   if (Number.isNaN(row.value) || Number.isNaN(row.lower)) return why;
-  const side = row.value > row.upper ? "above" : row.value < row.lower ? "below" : "unusual within";
+  const side = row.value > row.upper ? "above" : row.value < row.lower ? "below" : "inside";
   const around = Number.isNaN(row.yhat) ? "" : ` (around ${quantity(row.yhat, unit)})`;
-  return `${quantity(row.value, unit)}, ${side} the expected ${band(row, unit)}${around}${!why || why.includes("expected") ? "" : `. ${why}`}`;
+  const cause = why.includes("): ") ? why.slice(why.indexOf("): ") + 3) : why.includes("expected") ? "" : why;
+  return `${quantity(row.value, unit)}, ${side} the expected ${band(row, unit)}${around}${cause ? `: ${cause}` : ""}`;
 }
 
 /** "27.6 to 29.4 °C" */
