@@ -112,20 +112,21 @@ class Committer:
 
     # --- called by the flush thread
 
-    def take_closed(self, timeout_s: float, may_close: Callable[[Segment], bool]) -> Segment | None:
-        """The oldest closed segment, waiting so long for one; the active one is closed when `may_close` says so."""
+    def take_closed(self, timeout_s: float, due_in: Callable[[], float]) -> Segment | None:
+        """The oldest closed segment, waiting so long for one; the active one is closed when it is due, in so many s."""
         deadline = time.monotonic() + timeout_s
         with self._changed:
             while not self._closed:
                 # `commit`, not `n`: a segment of offsets alone holds no rows, and somebody may wait for it.
-                wanted = self._active is not None and self._active[0].commit > 0 and may_close(self._active[0])
+                wait_s = due_in() if self._active is not None and self._active[0].commit > 0 else timeout_s
+                wanted = wait_s <= 0
                 if wanted and not self._appending:
                     self._close_active()
                     break
                 left = deadline - time.monotonic()
                 if left <= 0 and not wanted:
                     return None
-                self._changed.wait(None if wanted else left)
+                self._changed.wait(None if wanted else min(left, wait_s))
             segment = self._closed.popleft()
             self._changed.notify_all()
             return segment
@@ -143,7 +144,7 @@ class Committer:
         return bool(self._closed)
 
     def wake(self) -> None:
-        """Make `take_closed` ask `may_close` again."""
+        """Make `take_closed` ask `due_in` again."""
         with self._changed:
             self._changed.notify_all()
 

@@ -213,7 +213,7 @@ class Flusher:
             reader.close()
 
     def _round(self) -> None:
-        segment = self._committer.take_closed(0.25, lambda segment: self._is_due())
+        segment = self._committer.take_closed(0.25, self._due_in)
         if segment is not None:
             self.flush(segment)
         self._answer_waiters()
@@ -244,10 +244,12 @@ class Flusher:
             else:
                 self._waiters.append(waiter)
 
-    def _is_due(self) -> bool:
-        """Whether to close the active segment now: at once when idle, else so rarely that flushing stays cheap."""
+    def _due_in(self) -> float:
+        """Seconds until the active segment is closed: none when idle, else so many that flushing stays cheap."""
+        if self._stopping.is_set() or self._waiters:
+            return 0.0
         since = time.monotonic() - self._flushed_s
-        return self._stopping.is_set() or bool(self._waiters) or since >= min(SEGMENT_S, self._cost_s / DUTY)
+        return min(SEGMENT_S, self._cost_s / DUTY) - since
 
     def _until_kept(self, do: Callable[..., T], *arguments: object) -> T:
         """Do it, again while the disk refuses. When the hub stops before it works the log keeps the rows."""
