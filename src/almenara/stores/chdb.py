@@ -38,8 +38,11 @@ _SEQS_KEPT = 100_000
 class Chdb:
     """Keeps rows in ClickHouse inside this process; the default of a hub.
 
-    folder: where to keep them. One process can have one folder open, and one process can have a folder.
-    cache_mb: memory for the engine's indexes and marks. threads: how many a query, and merging, may use.
+    One process can have one folder open, and one process can have a folder.
+
+    Options:
+        cache_mb: Memory for the engine's indexes and marks.
+        threads: How many a query, and merging, may use.
 
     `append` returns when the rows are on disk (fsync). When it raises, or the process ends in it, some months of the
     batch may be visible; the same seq again completes it. `size()["rows"]` counts overwritten rows until a merge.
