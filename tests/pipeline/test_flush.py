@@ -169,6 +169,37 @@ def test_reading_goes_on_while_anomalies_are_refused_for_want_of_disk(tmp_path: 
     asyncio.run(scenario())
 
 
+def test_no_snapshot_counts_a_segment_as_seen_whose_anomalies_are_not_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flush, "SNAPSHOT_S", 0.0)
+    monkeypatch.setattr(flush, "TICK_S", 0.0)
+
+    class FullWhenJudged(Seasonal):
+        """The disk is full just when a row was judged."""
+
+        def step(self, batch: Batch) -> Verdict:
+            hub._committer.refusing = DiskFull("no room", 5)
+            return super().step(batch)
+
+    async def scenario() -> None:
+        times, values = noisy(100)
+        values[-1] = 1e6
+        await hub.start()
+        hub._monitor.cancel()
+        await hub.commit(rows("x", times, values))
+        await settled(hub)
+        await asyncio.sleep(0.5)  # nothing may happen: there is no condition to wait for
+        assert list((tmp_path / "state").iterdir()) == []
+        assert len(list((tmp_path / "log").glob("*.rows"))) == 1
+        hub._committer.refusing = None
+        await until(lambda: any(p.name.startswith("0000") for p in (tmp_path / "state").iterdir()))
+        await hub.stop()
+
+    hub = pipeline(tmp_path, Options(watches=[Watch("w", (), FullWhenJudged)]), clock=Clock(NOW))
+    asyncio.run(scenario())
+
+
 def test_a_snapshot_is_written_under_a_constant_stream_of_anomalies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
