@@ -210,9 +210,11 @@ class _Hub:
 
     def _show_banner(self, built: Built) -> None:
         host, port = split_address(built.pipeline.addresses["http"])
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host  # noqa: S104
+        everywhere = host in ("0.0.0.0", "::")  # noqa: S104
+        shown = "127.0.0.1" if everywhere else f"[{host}]" if ":" in host else host
+        elsewhere = f"  (other machines: http://{socket.gethostname()}:{port}/)" if everywhere else ""
         rows = [
-            ("Dashboard", f"http://{shown}:{port}/"),
+            ("Dashboard", f"http://{shown}:{port}/{elsewhere}"),
             ("MQTT", built.pipeline.addresses.get("mqtt", "off")),
             ("Data", str(self._config.data.folder.resolve())),
         ]
