@@ -53,7 +53,8 @@ class HttpLedger(threading.Thread):
     def finish(self) -> None:
         """Send nothing more."""
         self._stopping.set()
-        self.join()
+        if self.is_alive():
+            self.join()
 
 
 class MqttLedger:

@@ -14,7 +14,7 @@ from tests.system.clients import publish
 
 from almenara.testing.process import HubProcess, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 LIMIT = 10_000
 MB = 1 << 20

@@ -18,7 +18,7 @@ from tests.system.clients import publish
 import almenara as al
 from almenara.testing.process import HubProcess, wait_until
 
-pytestmark = [pytest.mark.timeout(60), pytest.mark.real("mosquitto-clients", "curl")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.real("mosquitto-clients", "curl")]
 
 
 def sh(command: str, hub: HubProcess) -> subprocess.CompletedProcess[str]:

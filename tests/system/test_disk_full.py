@@ -1,5 +1,5 @@
-"""A full disk, on a small file system in memory: writes are refused, nothing acknowledged is lost, and it goes on by
-itself when there is room again."""
+"""A disk that is full (a small file system in memory) or fails: writes are refused, nothing acknowledged is lost, and
+all goes on by itself when there is room again."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.system.clients import HttpLedger, MqttLedger
 
 from almenara.testing.process import HubProcess, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 SIZE_MB = 96
 FLOOR_MB = 40
@@ -54,18 +54,25 @@ def numbers(hub: HubProcess, selector: str) -> list[int]:
 
 
 class Story:
-    """A hub on the small disk, with samples acknowledged over both ways in before the disk is full."""
+    """A hub on the small disk, with samples acknowledged over both ways in before the disk is full; as a context it
+    leaves nothing behind."""
 
     def __init__(self, disk: Path, floor_mb: float):
         self.disk = disk
         self.hub = HubProcess(disk / "data", config=f"[data]\nmin_free_mb = {floor_mb}\n")
         self.hub.output = disk.with_name("hub.out")  # what it says is not to take room
-        self.hub.start()
         long_ago = int(time.time()) - LONG_AGO_S
         self.http, self.mqtt = HttpLedger(self.hub, "ledger", long_ago), MqttLedger(self.hub.mqtt, "m", long_ago)
+
+    def begin(self) -> None:
+        """Start the hub and send to it."""
+        self.hub.start()
         self.http.start()
         self.mqtt.publish(200)
-        wait_until(lambda: len(self.http.acknowledged) > 100 and self.all_published(), "acknowledged samples")
+        wait_until(lambda: len(self.http.acknowledged) > 100 and self.all_published(), "acknowledged samples", 60)
+
+    def __enter__(self) -> Story:
+        return self
 
     def all_published(self) -> bool:
         """Whether the broker has acknowledged everything so far."""
@@ -95,8 +102,7 @@ class Story:
         messages = numbers(self.hub, "m")
         assert len(messages) == len(set(messages))
 
-    def end(self) -> None:
-        """Leave nothing behind."""
+    def __exit__(self, *_: object) -> None:
         self.http.finish()
         self.mqtt.finish()
         if self.hub.process is not None and self.hub.process.poll() is None:
@@ -104,8 +110,8 @@ class Story:
 
 
 def test_below_the_floor_writes_are_refused_until_there_is_room_again(disk: Path) -> None:
-    story = Story(disk, FLOOR_MB)
-    try:
+    with Story(disk, FLOOR_MB) as story:
+        story.begin()
         fill(disk, FLOOR_MB - 10)
         story.is_refused()
         status, why = story.hub.get("/-/ready")
@@ -118,13 +124,11 @@ def test_below_the_floor_writes_are_refused_until_there_is_room_again(disk: Path
         wait_until(lambda: len(numbers(story.hub, "m")) == 300, "reading of MQTT to go on by itself", 40)
         story.check()
         assert story.hub.stop() == 0
-    finally:
-        story.end()
 
 
 def test_on_a_disk_without_any_room_nothing_acknowledged_is_lost(disk: Path) -> None:
-    story = Story(disk, 0)
-    try:
+    with Story(disk, 0) as story:
+        story.begin()
         fill(disk, 0)
         story.is_refused()
         story.mqtt.publish(100)
@@ -136,5 +140,20 @@ def test_on_a_disk_without_any_room_nothing_acknowledged_is_lost(disk: Path) -> 
         wait_until(lambda: len(numbers(story.hub, "m")) == 300, "the rest of the messages", 40)
         story.check()
         assert story.hub.stop() == 0
-    finally:
-        story.end()
+
+
+def test_a_log_that_cannot_be_written_holds_messages_back_and_loses_none(tmp_path: Path) -> None:
+    with HubProcess(tmp_path / "data") as hub:
+        ledger = MqttLedger(hub.mqtt, "m", int(time.time()) - LONG_AGO_S)
+        try:
+            ledger.publish(50)
+            wait_until(lambda: len(numbers(hub, "m")) == 50, "messages to be stored")
+            (hub.folder / "log").rename(hub.folder / "log.away")
+            wait_until(lambda: hub.post("/write", b"cpu v=1")[0] == 500, "the log to fail")
+            ledger.publish(50)
+            wait_until(lambda: hub.metric("almenara_writes_refused_total", reason="StoreError"), "messages held back")
+            (hub.folder / "log.away").rename(hub.folder / "log")
+            wait_until(lambda: len(numbers(hub, "m")) == 100, "the rest of the messages")
+            assert sorted(numbers(hub, "m")) == list(range(100))
+        finally:
+            ledger.finish()

@@ -13,7 +13,7 @@ from tests.system.clients import MqttLedger, hear
 from almenara.testing.process import HubProcess, wait_until
 from brokers import mosquitto
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.real("mosquitto", "mosquitto-clients")]
+pytestmark = [pytest.mark.timeout(300), pytest.mark.real("mosquitto", "mosquitto-clients")]
 
 
 def numbers(hub: HubProcess) -> list[int]:

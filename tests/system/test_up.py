@@ -13,7 +13,7 @@ import pytest
 
 from almenara.testing.process import HubProcess, wait_until
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = pytest.mark.timeout(300)
 
 
 def test_it_says_where_it_is(hub: HubProcess) -> None:

@@ -76,8 +76,8 @@ class HubProcess:
         path = self.folder / "token"
         return path.read_text().strip() if path.exists() else ""
 
-    def start(self, timeout_s: float = 60.0) -> HubProcess:
-        """Start it and wait until it is ready."""
+    def start(self, timeout_s: float = 200.0) -> HubProcess:
+        """Start it and wait until it is ready; the very first start of an installation compiles for a minute."""
         with self.output.open("ab") as out:
             self.process = subprocess.Popen(
                 self.command, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"NO_COLOR": "1"}
