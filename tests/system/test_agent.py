@@ -268,7 +268,7 @@ def test_two_agents_on_one_folder_are_refused(tmp_path: Path, python: Path) -> N
 
 
 def test_an_agent_is_small(tmp_path: Path, python: Path) -> None:
-    """Measured: 41 MB, 0.3 % of a core, at one look every 10 s. The limits leave room for other versions of Python and a busy machine."""
+    """Measured: 41 MB, 0.3 % of a core, at one look every 10 s. The limits leave room for other machines."""
 
     async def run() -> None:
         bus = embedded(tmp_path / "hub")

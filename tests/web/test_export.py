@@ -69,7 +69,9 @@ def test_start_is_in_end_is_out_and_since_counts_back(served: Served) -> None:
     assert exported(served, match="even", since="1s").count("\n") == 2
     assert served.client.get("/api/v1/export?match[]=odd&start=5&end=4").status_code == 400
     assert served.client.get("/api/v1/export?match[]=odd&format=xml").status_code == 400
-    assert served.client.get("/api/v1/export").status_code == 400
+    everything = exported(served)
+    assert "odd" in everything
+    assert "even" in everything
 
 
 def test_many_rows_come_in_chunks_and_none_is_lost(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

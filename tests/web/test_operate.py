@@ -60,13 +60,14 @@ def test_incidents_with_members_and_who_took_them(served: Served) -> None:
 def test_sources_with_rejections_problem_and_remedy(served: Served) -> None:
     one = SimpleNamespace(
         name="mqtt:g17", transport="mqtt", first_ns=NOW, last_ns=NOW + S, payloads=3, rows=9, best_effort_rows=9,
-        rejected={"future": 2}, problem="It asked for MQTT 5.", remedy="Use 3.1.1."
+        rejected={"future": 2}, last_rejected="admission: future", problem="It asked for MQTT 5.", remedy="Use 3.1.1."
     )  # fmt: skip
     served.hub.seen_sources = [one]
     (found,) = served.client.get("/api/v1/sources").json()
     assert found == {
         "name": "mqtt:g17", "transport": "mqtt", "first_ms": MS, "last_ms": MS + 1000, "payloads": 3, "rows": 9,
-        "best_effort_rows": 9, "rejected": {"future": 2}, "problem": "It asked for MQTT 5.", "remedy": "Use 3.1.1.",
+        "best_effort_rows": 9, "rejected": {"future": 2},
+        "last_rejected": "admission: future", "problem": "It asked for MQTT 5.", "remedy": "Use 3.1.1.",
     }  # fmt: skip
 
 

@@ -349,6 +349,10 @@ class Pipeline:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 
+    def detector_of(self, cause: int) -> str:
+        """The name of the detector that a verdict's cause is of; of the only one where there is but one."""
+        return self._judge.detector_of(cause)
+
     @property
     def causes(self) -> Sequence[str]:
         """What the causes of verdicts point into."""

@@ -15,9 +15,10 @@ from almenara.pipeline.index import NAME, Selector, SeriesIndex
 from almenara.plugin.contracts import Detector
 from almenara.query import Matcher
 
-#: Names of the rows that judging makes; they are not judged themselves.
+#: Names of the rows that judging makes. They are not judged themselves, and neither are the figures of hub and agent:
+#: most are totals, and an alarm would raise the next one.
 ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
-NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?")
+NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?|(almenara|puma)_.*")
 
 NEVER = np.iinfo(np.int64).min
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
@@ -146,6 +147,12 @@ class Judge:
         return self._made[name].rows(judged, said, rows)
 
     # --- going on after a restart
+
+    def detector_of(self, cause: int) -> str:
+        """The name of the detector that a cause is of; without a cause it is known only where there is but one."""
+        if cause < 0:
+            return self.watches[0].name if len(self.watches) == 1 else ""
+        return [name for name, first in self._first_cause.items() if first <= cause][-1]
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What is learned, as arrays, by detector; under "" what judging itself knows."""

@@ -124,5 +124,6 @@ class Outputs:
         columns = (batch.value, verdict.score, verdict.yhat, verdict.lower, verdict.upper)
         value, score, yhat, lower, upper = (float(column[at]) for column in columns)
         cause = self._hub.causes[verdict.cause[at]] if verdict.cause[at] >= 0 else ""
-        evidence = Evidence(value, score, yhat, lower, upper, why=why(value, yhat, lower, upper, cause))
+        said = why(value, yhat, lower, upper, cause)
+        evidence = Evidence(value, score, yhat, lower, upper, self._hub.detector_of(verdict.cause[at]), said)
         return batch.series[int(batch.id[at])], int(batch.time[at]), evidence

@@ -205,6 +205,8 @@ class $cls:
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave. Raises ValueError for arrays of another shape."""
+        if "state" not in arrays:
+            raise ValueError(f"found {', '.join(arrays) or 'nothing'}; expected an array state")
         state = np.asarray(arrays["state"], float)
         if state.ndim != 2 or state.shape[1] != 3:
             raise ValueError(f"state has the shape {state.shape}; expected (series, 3)")
@@ -222,7 +224,8 @@ class $cls:
         verdict = Verdict(*nan, share=np.ones(n), cause=np.full(n, -1, np.int16))
         # A loop over rows is slow; put it into a numba kernel once the method stands (see almenara.detectors).
         for i in range(n):
-            slot, value = state[batch.id[i]], float(batch.value[i])
+            # Squares of larger numbers would not be finite, and an infinite score says nothing.
+            slot, value = state[batch.id[i]], float(np.clip(batch.value[i], -1e150, 1e150))
             if slot[0] >= self._ready_after:
                 self._judge(slot, value, verdict, i)
             if value == value:

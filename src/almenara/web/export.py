@@ -43,10 +43,11 @@ class Export:
         self._limits = limits
 
     async def export(self, request: Request) -> Response:
-        """GET, POST /api/v1/export: match[], start and end (or since), format csv, json or jsonl."""
+        """GET, POST /api/v1/export: match[] (every series without it), start, end, since, format csv, json or jsonl."""
         params = await read_params(request, self._limits)
         form = params.choice("format", "csv", _MEDIA)
-        ids = ids_of(self._pipeline, parse_all(params.many("match")))
+        selectors = parse_all(params.many("match"), needed=False)
+        ids = ids_of(self._pipeline, selectors or [()])  # without any: every series
         end = params.time("end", self._pipeline.clock() + HOUR_NS)
         start = params.time("start", 0)
         if params.many("since"):

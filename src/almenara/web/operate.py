@@ -73,6 +73,7 @@ class Operate:
                     "rows": one.rows,
                     "best_effort_rows": one.best_effort_rows,
                     "rejected": dict(one.rejected),
+                    "last_rejected": one.last_rejected,
                     "problem": one.problem,
                     "remedy": one.remedy,
                 }

@@ -53,7 +53,8 @@ export function number(value, digits = 3) {
   if (size !== 0 && (size < 1e-4 || size >= 1e15)) return value.toExponential(2).replace("-", "−");
   const decimals = size >= 100 ? Math.max(0, digits - 3) : size >= 10 ? Math.max(0, digits - 2) : size >= 1 || size === 0 ? digits - 1
     : digits - 1 - Math.floor(Math.log10(size));
-  return value.toLocaleString("en-GB", { maximumFractionDigits: Math.min(decimals, 8) }).replace("-", "−");
+  const text = value.toLocaleString("en-GB", { maximumFractionDigits: Math.min(decimals, 8), signDisplay: "negative" });
+  return text.replace("-", "−");
 }
 
 /** A number with its unit: 6.21 GB, 52.3 °C, 210 ms, 12.3k. */

@@ -56,7 +56,8 @@ function card(source) {
       fact("Best effort", count(source.best_effort_rows), "Rows sent at MQTT QoS 0: they may be lost on the way, so they are counted apart"),
       fact("Rejected", rejected.length ? count(rejected.reduce((sum, [, n]) => sum + n, 0)) : "0", "", rejected.length > 0)),
     rejected.length > 0 && h("ul", { class: "reasons", "aria-label": "Rejected, by reason" },
-      rejected.map(([reason, n]) => h("li", null, h("b", null, plural(n, "row")), ` ${reason}`))));
+      rejected.map(([reason, n]) => h("li", null, h("b", null, plural(n, "row")), ` ${reason}`)),
+      source.last_rejected && h("li", { class: "quiet" }, `last: ${source.last_rejected}`)));
 }
 
 function fact(name, value, hint = "", bad = false) {
