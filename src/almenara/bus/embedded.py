@@ -247,7 +247,7 @@ class EmbeddedBus:
     async def _watch(self) -> None:
         round_ = 0
         while True:
-            with contextlib.suppress(BusError):
+            with contextlib.suppress(BusError, OSError):  # OSError: a full disk; the next round tries again
                 wire = await self._broker.connect(self._broker.settings.system)
                 try:
                     while not wire.closed.done():

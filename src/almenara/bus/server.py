@@ -231,9 +231,11 @@ async def end_leftover(folder: Path) -> bool:
         return False
     if not _is_ours(pid, folder):
         return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    # One that its hub's death put into lame duck mode does not heed SIGTERM for seconds. What it acknowledged is with
+    # the system already, so it may be killed.
+    for number, wait_s in ((signal.SIGTERM, 0.3), (signal.SIGKILL, _STOP_S)):
         os.kill(pid, number)
-        for _ in range(int(_STOP_S / 0.02)):
+        for _ in range(int(wait_s / 0.02)):
             await asyncio.sleep(0.02)
             if not _is_ours(pid, folder):
                 return True

@@ -124,7 +124,7 @@ class MqttNotifier:
         client.loop_start()
         try:
             sent = [client.publish(m.topic, m.payload, qos=1, retain=m.retain) for m in messages]
-            while not all(info.is_published() for info in sent):
+            while not all(map(_is_published, sent)):
                 if refused:
                     raise ConnectionRefusedError(refused[0])
                 if time.monotonic() > deadline:
@@ -133,3 +133,10 @@ class MqttNotifier:
         finally:
             client.disconnect()
             client.loop_stop()
+
+
+def _is_published(info: paho.MQTTMessageInfo) -> bool:
+    try:
+        return bool(info.is_published())
+    except RuntimeError:  # it was handed over just as the broker hung up; whoever waits learns why, or gives up in time
+        return False
