@@ -47,10 +47,11 @@ def packet(payload: bytes) -> Packet:
 @pytest.mark.parametrize("payload", [b"choke", b"wild"])
 def test_a_codec_that_fails_harms_one_payload_only(payload: bytes) -> None:
     decoders = Decoders({"words": Decoding(Words, "#")})
-    decoded, undecodable = decode_all(decoders, [packet(b"a b"), packet(payload), packet(b"b c")])
-    assert [len(d.batch) for _, d in decoded] == [2, 2]
-    assert [p.payload for p, _ in undecodable] == [payload]
-    batch, owner = joined([d for _, d in decoded])
+    first, choked, third = decode_all(decoders, [packet(b"a b"), packet(payload), packet(b"b c")])
+    assert isinstance(choked, DecodeError)
+    assert isinstance(first, Decoded)
+    assert isinstance(third, Decoded)
+    batch, owner = joined([first, third])
     assert [batch.series.keys[i] for i in batch.id] == [b"a", b"b", b"b", b"c"]
     assert owner.tolist() == [0, 0, 1, 1]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from almenara.model.errors import BusError, ConfigError
-from almenara.plugin.contracts import Transport
+from almenara.plugin.contracts import Outcome, Transport
 from almenara.plugin.options import Secret, options_of
 from almenara.transports.mqtt import Address, Mqtt
 from brokers import broker_pid, embedded, reading, until
@@ -32,7 +32,7 @@ def test_what_is_sent_arrives_and_will_says_who_is_there(tmp_path: Path) -> None
                 async for packets in watcher.receive():
                     for packet in packets:
                         arrived.append(packet.payload)
-                        packet.done(None)
+                        packet.done(Outcome())
 
             watching = asyncio.create_task(watch())
             await watcher.check()

@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Literal
 
 from almenara.bus.contract import ClientStatus
-from almenara.model.errors import BusError
+from almenara.model.errors import BusError, Problem
 from almenara.model.topic import ROOT, is_own, slug, status_topic
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.plugin.options import Secret
 from almenara.transports.mqtt import Mqtt
 
@@ -70,6 +70,11 @@ class ExternalBus:
         return [f"MQTT broker at {self.address}: {self._mqtt.problem}"] if self._mqtt.problem else []
 
     @property
+    def outage(self) -> Problem | None:
+        """None: the broker is not the hub's."""
+        return None
+
+    @property
     def counters(self) -> Mapping[str, int]:
         """best_effort_lost: QoS 0 dropped; ignored: our own output; retained_skipped: old values that a broker shows
         to each new subscription; restarts: of the connection."""
@@ -94,7 +99,7 @@ class ExternalBus:
                 self._ignored += len(packets) - len(wanted)
                 for packet in packets:
                     if is_own(packet.topic, self._root):
-                        packet.done(None)
+                        packet.done(Outcome())
             if wanted:
                 yield wanted
 

@@ -97,17 +97,15 @@ def _check(batch: Batch) -> None:
         raise ValueError(f"rows of series {id.min()} to {id.max()} of a table of {len(batch.series)}")
 
 
-def decode_all(
-    decoders: Decoders, packets: Sequence[Packet]
-) -> tuple[list[tuple[Packet, Decoded]], list[tuple[Packet, DecodeError]]]:
-    """Decode many packets, each with the codec of its topic; those of which nothing can be read come second."""
-    decoded, undecodable = [], []
+def decode_all(decoders: Decoders, packets: Sequence[Packet]) -> list[Decoded | DecodeError]:
+    """Decode many packets, each with its codec or that of its topic; of those that nothing can read, the error."""
+    found: list[Decoded | DecodeError] = []
     for packet in packets:
         try:
-            decoded.append((packet, decoders.decode(decoders.for_topic(packet.topic), packet)))
+            found.append(decoders.decode(packet.codec or decoders.for_topic(packet.topic), packet))
         except DecodeError as error:
-            undecodable.append((packet, error))
-    return decoded, undecodable
+            found.append(error)
+    return found
 
 
 def joined(decoded: Sequence[Decoded]) -> tuple[Batch, np.ndarray]:

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -21,7 +21,8 @@ from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
 from almenara.job.turns import Turns
 from almenara.model.batch import Batch, Decoded, Rejected
-from almenara.model.errors import AlmenaraError, DecodeError, DiskFull, FolderError, Refused
+from almenara.model.causes import Causes
+from almenara.model.errors import AlmenaraError, DecodeError, FolderError, Refused
 from almenara.model.series import Metadata
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
@@ -35,10 +36,11 @@ from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import NOT_OURS, Judge, Watch
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
+from almenara.pipeline.room import watch_room
 from almenara.pipeline.segment import Segment, left_over, read_file
 from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
-from almenara.plugin.contracts import Packet, Selection, Store
+from almenara.plugin.contracts import Outcome, Packet, Selection, Store
 from almenara.query import Matrix, evaluate, parse
 
 log = logging.getLogger(__name__)
@@ -48,15 +50,10 @@ DRAIN_S = 6.0
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
 
+#: Stands for a payload of which nothing could be read.
+UNREADABLE = Decoded(Batch.of(()))
+
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a write came to: rows kept, and what was rejected and why."""
-
-    rows: int
-    rejected: Sequence[Rejected] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +65,13 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     min_free_bytes: int = 0
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
+
+
+def _of_one(turned: Iterable[Turned], owner: np.ndarray, at: int) -> Iterator[Rejected]:
+    """What was turned away of the rows that payload `at` holds."""
+    for one in turned:
+        if rows := int(np.count_nonzero(owner[one.at] == at)):
+            yield replace(one.rejected, rows=rows)
 
 
 def fingerprint_of(description: object) -> str:
@@ -88,6 +92,7 @@ class Pipeline:
         self.feed: Feed[Judged] = Feed()
         self.addresses: dict[str, str] = {}
         self.failure: BaseException | None = None
+        self.bus_outage = ""  # why nothing that comes over the bus is kept now, in words; set by `Inputs`
         self.failed = asyncio.Event()
         self.demo: Any = None
         self.metadata: dict[bytes, Metadata] = {}  # by series key, the last one wins; lost when the hub stops
@@ -112,7 +117,7 @@ class Pipeline:
             self.store.close()
             self.folder.close()
             raise
-        self._monitor = asyncio.create_task(self._watch_disk())
+        self._monitor = asyncio.create_task(watch_room(self.folder, self.options.min_free_bytes, self._committer))
         self._ready = True
 
     def _open(self) -> None:
@@ -199,26 +204,9 @@ class Pipeline:
         with contextlib.suppress(RuntimeError):  # the loop has ended already
             self._loop.call_soon_threadsafe(self.failed.set)
 
-    async def _watch_disk(self) -> None:
-        """Refuse writes while free disk is below the floor."""
-        while True:
-            try:
-                free = self.folder.free_bytes()
-            except OSError as error:
-                log.error("%s: free disk is not known: %s", self.folder.path, error)
-                free = self.options.min_free_bytes
-            if free >= self.options.min_free_bytes:
-                self._committer.refusing = None
-            elif self._committer.refusing is None:
-                message = f"{self.folder.path}: {free >> 20} MB free, below the floor of "
-                message += f"{self.options.min_free_bytes >> 20} MB; free some, and writing goes on by itself"
-                self._committer.refusing = DiskFull(message, retry_after_s=5)
-                log.error("%s", message)
-            await asyncio.sleep(1)
-
     # --- writing
 
-    async def write(self, packet: Packet, codec: str) -> Written:
+    async def write(self, packet: Packet, codec: str) -> Outcome:
         """Commit what a payload holds. Raises DecodeError (nothing in it can be read) or Refused (not taken now)."""
         transport = packet.source.partition(":")[0]
         self.counters.add("almenara_payloads_total", transport=transport)
@@ -236,27 +224,32 @@ class Pipeline:
             raise
         rejected = [*decoded.rejected, *(one.rejected for one in turned)]
         self.ledger.kept(packet, rows, rejected)
-        return Written(rows, rejected)
+        return Outcome(rows, rejected)
 
-    async def take(self, bus: str, packets: Sequence[Packet]) -> None:
-        """Commit packets of a bus, and up to where it is read, together. Raises Refused when they are not taken now."""
-        decoded, undecodable = await self._decode(decode_all, self.decoders, packets)
-        batch, owner = joined([d for _, d in decoded])
+    async def take(self, bus: str, packets: Sequence[Packet]) -> list[Outcome]:
+        """Commit packets of a link, and up to where it is read, together; says what became of each.
+
+        Raises Refused when they are not taken now."""
+        found = await self._decode(decode_all, self.decoders, packets)
+        decoded = [one if isinstance(one, Decoded) else UNREADABLE for one in found]
+        batch, owner = joined(decoded)
         offset = max(p.offset for p in packets)
         _, turned = await self.commit(batch, bus if offset >= 0 else "", offset)
-        self._note([d for _, d in decoded])
-        for packet, error in undecodable:
-            self.ledger.undecodable(packet, error)
+        self._note(decoded)
         lost = np.bincount(np.concatenate([owner[:0], *(owner[t.at] for t in turned)]), minlength=len(decoded))
-        for at, (packet, one) in enumerate(decoded):
-            rejected = list(one.rejected)
-            if lost[at]:
-                rejected += [
-                    replace(t.rejected, rows=n) for t in turned if (n := int(np.count_nonzero(owner[t.at] == at)))
-                ]
-            self.ledger.kept(packet, len(one.batch) - int(lost[at]), rejected)
+        outcomes = [
+            Outcome(len(one.batch) - int(lost[at]), [*one.rejected, *(_of_one(turned, owner, at) if lost[at] else ())])
+            if isinstance(one, Decoded) else Outcome(error=one)
+            for at, one in enumerate(found)
+        ]  # fmt: skip
+        for packet, outcome in zip(packets, outcomes, strict=True):
+            if isinstance(outcome.error, DecodeError):
+                self.ledger.undecodable(packet, outcome.error)
+            else:
+                self.ledger.kept(packet, outcome.rows, outcome.rejected)
         self.counters.add("almenara_payloads_total", len(packets), transport=bus)
         self.counters.add("almenara_rows_received_total", len(batch), transport=bus)
+        return outcomes
 
     async def _decode(self, work: Callable[..., T], *arguments: object) -> T:
         return await self._loop.run_in_executor(self._decoding, work, *arguments)
@@ -349,13 +342,9 @@ class Pipeline:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 
-    def detector_of(self, cause: int) -> str:
-        """The name of the detector that a verdict's cause is of; of the only one where there is but one."""
-        return self._judge.detector_of(cause)
-
     @property
-    def causes(self) -> Sequence[str]:
-        """What the causes of verdicts point into."""
+    def causes(self) -> Causes:
+        """What the causes of verdicts point into, and whose they are."""
         return self._judge.causes
 
     # --- how it is doing
@@ -371,6 +360,7 @@ class Pipeline:
             return reasons
         reasons += [f"nothing is stored: {self._flusher.problem}"] if self._flusher.problem else []
         reasons += [f"writes are refused: {self._committer.refusing}"] if self._committer.refusing else []
+        reasons += [f"MQTT messages are not kept: {self.bus_outage}"] if self.bus_outage else []
         reasons += [f"it failed: {self.failure}"] if self.failure else []
         reasons += [f"detector {name} is out of service: {why}" for name, why in self._judge.problems.items()]
         reasons += [f"alarms are not decided: {self._flusher.alarm_problem}"] if self._flusher.alarm_problem else []

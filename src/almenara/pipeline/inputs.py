@@ -117,14 +117,14 @@ class Inputs:
         """
         while True:
             try:
-                await self._hub.take(name, packets)
+                outcomes = await self._hub.take(name, packets)
                 break
             except (Refused, StoreError) as error:
                 self._hub.counters.add("almenara_writes_refused_total", reason=type(error).__name__)
                 await asyncio.sleep(error.retry_after_s if isinstance(error, Refused) else 1.0)
         self._works(name)
-        for packet in packets:
-            packet.done(None)
+        for packet, outcome in zip(packets, outcomes, strict=True):
+            packet.done(outcome)
 
     async def _watch_clients(self, bus: Bus) -> None:
         """Show clients that the broker turned away, with the remedy, and what the broker itself suffers from."""

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from almenara.model.alarm import Incident
-from almenara.model.batch import Batch, Column, Decoded, Event, Verdict
+from almenara.model.batch import Batch, Column, Decoded, Event, Rejected, Verdict
 from almenara.model.series import SeriesList
 
 # --- bytes <-> rows ---------------------------------------------------------------------------------------------------
@@ -52,6 +52,21 @@ class Codec(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a packet: rows kept, rows rejected and why; or an error, and nothing was kept.
+
+    error: DecodeError, nothing in it can be read and it need not come again; Refused, it was not taken now."""
+
+    rows: int = 0
+    rejected: Sequence[Rejected] = ()
+    error: Exception | None = None
+
+
+def _nobody_asks(outcome: Outcome) -> None:
+    """For packets whose sender waits for nothing."""
+
+
+@dataclass(frozen=True, slots=True)
 class Packet:
     """One payload as it arrived, and where to say what became of it."""
 
@@ -63,7 +78,10 @@ class Packet:
     content_type: str = ""
     qos: int = 1  # 0 = best effort, counted apart
     offset: int = -1  # position in a durable stream; -1 none
-    done: Callable[[Exception | None], None] = lambda error: None  # called once, from any thread: committed, or refused
+    codec: str = ""  # the codec that reads it, where the link knows; empty = by topic
+    done: Callable[[Outcome], None] = (
+        _nobody_asks  # called once, from any thread: what became of it
+    )
 
 
 @runtime_checkable
@@ -96,7 +114,9 @@ class Detector(Protocol):
     rows were cut into batches.
     """
 
-    causes: Sequence[str]  # what Verdict.cause points into: a sentence each, for people
+    #: What Verdict.cause points into: words that can begin a sentence, "fell suddenly"; people then read "Fell
+    #: suddenly: 3.2, expected 5 to 15" (`almenara.model.causes.why`).
+    causes: Sequence[str]
 
     def step(self, batch: Batch) -> Verdict:
         """Judge each row against what came before it, then learn it."""

@@ -26,7 +26,7 @@ from paho.mqtt.properties import Properties
 
 from almenara.model.errors import BusError, ConfigError, Problem, Refused
 from almenara.model.topic import OFFLINE, ONLINE, check_topic
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.plugin.options import Range, Secret
 
 _MOST_WAITING = 10_000  # packets received and not yet read by our side
@@ -330,13 +330,13 @@ class Mqtt:
 
     def _packet(self, message: paho.MQTTMessage, generation: int) -> Packet:
         topic = message.topic
-        done: Callable[[Exception | None], None] = _nothing
+        done: Callable[[Outcome], None] = _nothing
         if message.qos:
             packet_id = message.mid
 
-            def done(error: Exception | None) -> None:
-                if isinstance(error, Refused):
-                    self._tell(self._later, packet, error.retry_after_s)
+            def done(outcome: Outcome) -> None:
+                if isinstance(outcome.error, Refused):
+                    self._tell(self._later, packet, outcome.error.retry_after_s)
                 elif generation == self._generation:
                     self._client.ack(packet_id, 1)
 
@@ -368,7 +368,7 @@ def _no_delay(_client: Any, _data: Any, sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
-def _nothing(_error: Exception | None) -> None:
+def _nothing(_outcome: Outcome) -> None:
     """QoS 0 is not acknowledged."""
 
 

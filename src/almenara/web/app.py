@@ -68,6 +68,7 @@ class App:
             live=Live(pipeline, limits, operate, self._closing),
             operate=operate,
             pages=Pages(guard, limits),
+            limits=limits,
         )
         self.endpoints = endpoints(floor)
         self._plain = {one.path: one for one in self.endpoints if one.plain and "{" not in one.path}

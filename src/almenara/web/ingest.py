@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from almenara.model.batch import Rejected
 from almenara.model.errors import AlmenaraError, DecodeError
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.web.body import Limits, decoded, header, linger, read_body
 from almenara.web.errors import HttpError, as_http, dumps, error_response
 from almenara.web.guard import SECRET_PARAMETERS
@@ -75,7 +75,8 @@ class Ingest:
 
     async def _write(self, scope: Scope, receive: Receive, send: Send, codec: str, topic: str) -> None:
         try:
-            refusal = await self._take(scope, receive, codec, topic)
+            outcome = await self.take(scope, receive, codec, topic)
+            refusal = rejection(outcome.rows, outcome.rejected) if outcome.rejected else None
         except AlmenaraError as error:
             refusal = as_http(error)
             if isinstance(error, DecodeError):
@@ -86,12 +87,15 @@ class Ingest:
         else:
             await refuse(refusal, scope, receive, send)
 
-    async def _take(self, scope: Scope, receive: Receive, codec: str, topic: str) -> HttpError | None:
+    async def take(self, scope: Scope, receive: Receive, codec: str, topic: str) -> Outcome:
+        """Read the request's body within the limits, and commit its rows. `codec` may be `auto`.
+
+        Raises HttpError (the body), DecodeError (nothing in it can be read), Refused (not taken now)."""
         limits, headers = self._limits, scope["headers"]
         body = await read_body(headers, receive, limits.body_bytes, limits.body_timeout_s)
         payload = await decoded(headers, body, limits.inflated_bytes)
         if not payload:
-            return None
+            return Outcome()
         content_type = header(headers, b"content-type").decode("latin-1")
         packet = Packet(
             topic=topic,
@@ -101,8 +105,7 @@ class Ingest:
             parameters=parameters_of(scope),
             content_type=content_type,
         )
-        written = await self._pipeline.write(packet, codec if codec != "auto" else codec_of(content_type))
-        return rejection(written.rows, written.rejected) if written.rejected else None
+        return await self._pipeline.write(packet, codec if codec != "auto" else codec_of(content_type))
 
 
 def codec_of(content_type: str) -> str:

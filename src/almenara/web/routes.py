@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
+from almenara.web import dialects
+from almenara.web.body import Limits
 from almenara.web.errors import json_response
 from almenara.web.export import Export
 from almenara.web.figures import MEDIA_TYPE, exposition
@@ -37,11 +39,13 @@ class Floor:
     live: Live
     operate: Operate
     pages: Pages
+    limits: Limits
 
 
 def endpoints(floor: Floor) -> list[Endpoint]:
     """The table. Order counts only where two paths match: the first wins."""
     table = [*_writes(floor.ingest), *_queries(floor), *_operations(floor), *_pages(floor.pages)]
+    table += dialects.endpoints(floor.pipeline, floor.ingest, floor.limits)
 
     async def openapi(request: Request) -> Response:
         """GET /openapi.json: this description."""
