@@ -13,12 +13,13 @@ from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
 from almenara.model.alarm import State, Transition
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.model.series import Series, encode_key
 from almenara.model.time import NS
 from almenara.query import NAME, Matcher, match_all
 
 T0 = 1_767_571_200 * NS
-CAUSES = ("above what is usual at this time of day and week",)
+CAUSES = Causes.of([("seasonal", ("higher than usual for this time of day and week",))])
 
 
 class Table:

@@ -43,14 +43,13 @@ def test_pending_firing_resolved_are_told_and_written(path: Path) -> None:
 
 def test_evidence_says_in_a_sentence_what_was_found(path: Path) -> None:
     table = Table(1)
-    one = book(path, table, Rule("hot", "cpu > 90"), Rule("odd", 'anomaly_score{of="cpu", detector="seasonal"} > 1'))
+    one = book(path, table, Rule("hot", "cpu > 90"), Rule("odd", 'anomaly_score{of="cpu"} > 1'))
     hot, odd = one.step(1, *rows(table, [(0, 0, 95)]), 0), one.step(2, *rows(table, [(0, 1, 1.6)], scored=True), 0)
     assert hot[0].evidence.why == "95 is above 90"
     resolved, found = odd
     assert resolved.evidence.why == "20 is not above 90"
-    assert found.evidence.why == (
-        "20 where 10 was expected (5 to 15): above what is usual at this time of day and week"
-    )
+    assert found.evidence.why == "Higher than usual for this time of day and week: 20, expected 5 to 15"
+    assert hot[0].evidence.detector == "", "a threshold is no detector"
     assert (found.evidence.score, found.evidence.yhat, found.evidence.detector) == (1.6, 10, "seasonal")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from almenara.alarm.rules import Rule
-from almenara.model.alarm import Severity
+from almenara.model.alarm import Evidence, Severity
 from almenara.model.batch import Verdict
 from almenara.model.errors import NotSupported, QuerySyntax
 from almenara.query import match_all
@@ -57,18 +57,14 @@ def test_severity_is_the_rules_own_or_by_score_or_warning() -> None:
 
 def test_words_say_how_the_value_lies_to_the_limit() -> None:
     rule = Rule("r", "cpu >= 90")
-    assert rule.evidence(93.1, NAN, NAN, NAN, NAN, "", True).why == "93.1 is at or above 90"
-    assert rule.evidence(80.0, NAN, NAN, NAN, NAN, "", False).why == "80 is not at or above 90"
+    assert rule.evidence(Evidence(93.1), True).why == "93.1 is at or above 90"
+    assert rule.evidence(Evidence(80.0), False).why == "80 is not at or above 90"
 
 
-def test_words_of_an_anomaly_say_what_was_expected() -> None:
+def test_words_of_an_anomaly_are_the_detectors() -> None:
     rule = Rule("r", "anomaly_score > 1")
-    assert rule.evidence(52.3, 1.5, 34.1, 30.2, 38.0, "rose suddenly", True).why == (
-        "52.3 where 34.1 was expected (30.2 to 38): rose suddenly"
-    )
-    assert rule.evidence(34.0, 0.0, 34.1, 30.2, 38.0, "", False).why == (
-        "34 is inside the expected 30.2 to 38 (around 34.1)"
-    )
+    said = Evidence(52.3, 1.5, 34.1, 30.2, 38.0, "seasonal", "Rose suddenly: 52.3, expected 30.2 to 38")
+    assert rule.evidence(said, True) == said
 
 
 def test_what_is_no_rule_is_refused() -> None:

@@ -82,7 +82,7 @@ def test_a_slow_leak_is_not_followed() -> None:
 def test_finds_a_stuck_sensor() -> None:
     score, cause, part = with_fault(lambda v: v[0])
     assert (score[part][60:] >= 1).mean() > 0.99
-    assert Seasonal.causes[cause[part][60]].startswith("has not moved")
+    assert Seasonal.causes[cause[part][60]].startswith("has not changed")
 
 
 def test_a_constant_series_may_move_by_its_last_digit_but_not_jump() -> None:

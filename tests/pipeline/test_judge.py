@@ -49,6 +49,12 @@ def test_the_highest_score_counts() -> None:
         assert sum(map(len, made)) == 4 * (2 if order[1] == 2.0 else 4)
 
 
+def test_causes_of_all_detectors_are_told_apart() -> None:
+    one = judge(("a", "", 0.5), ("b", '{n=~"1|2"}', 2.0))
+    verdict, _ = one.step(rows(one, 5, 5, 5, 5))
+    assert [one.causes.detectors[cause] for cause in verdict.cause] == ["a", "b", "b", "a"]
+
+
 def test_rows_that_nobody_selects_say_nothing() -> None:
     one = judge(("b", '{n="1"}', 0.5))
     verdict, made = one.step(rows(one, 5, 5, 5))

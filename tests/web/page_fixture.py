@@ -26,6 +26,8 @@ from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, R
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from almenara.model import causes
+
 STATIC = Path(__file__).parents[2] / "src/almenara/web/static"
 BOKEH = Path(bokeh.__file__).parent / "server/static/js"
 CSP = (
@@ -147,8 +149,7 @@ def numbers(column: np.ndarray) -> list[float | None]:
 
 
 def why(value: float, row: dict[str, float]) -> str:
-    side = "above" if value > row["upper"] else "below" if value < row["lower"] else "inside"
-    return f"{value:.4g} is {side} the expected {row['lower']:.4g} to {row['upper']:.4g} (around {row['yhat']:.4g})"
+    return causes.why(value, 1.5, row["lower"], row["upper"], "rose suddenly" if value > row["upper"] else "")
 
 
 class Hub:

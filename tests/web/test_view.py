@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from almenara.model.alarm import Alarm, State
 from almenara.model.batch import Batch
 from almenara.model.series import Series, SeriesTable
 from almenara.web import view as module
-from almenara.web.view import alarm_spans, anomalies, why
+from almenara.web.view import alarm_spans, anomalies
 
 PUMP = Series.of("pressure", pump="P1")
 
@@ -45,7 +46,7 @@ def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
     (anomaly,) = chart["anomalies"]
     assert anomaly["time"] == chart["times"][500]
     assert (anomaly["value"], anomaly["score"], anomaly["severity"]) == (25, 3, "critical")
-    assert anomaly["why"] == "25 is above the expected 5 to 15 (around 10)"
+    assert anomaly["why"] == "Higher than usual: 25, expected 5 to 15"
 
 
 def test_a_narrow_chart_keeps_the_extremes_the_gap_and_the_anomaly(served: Served) -> None:
@@ -121,7 +122,7 @@ def test_of_too_many_anomalies_the_worst_stay_in_order(monkeypatch: pytest.Monke
     assert [one["time"] for one in found] == [0, 2, 4]
 
 
-def test_a_value_is_explained_in_a_sentence() -> None:
-    assert why(1, 10, 5, 15) == "1 is below the expected 5 to 15 (around 10)"
-    assert why(7, 10, 5, 15).startswith("7 is inside")
-    assert why(1, 10, float("nan"), 15) == "1 is not what this series has learned"
+def test_an_anomaly_is_explained_in_a_sentence() -> None:
+    value = np.array([20.0])
+    (found,) = anomalies(np.zeros(1, np.int64), value, replace(verdict_of(value), cause=[0]), ["rose suddenly"])
+    assert found["why"] == "Rose suddenly: 20, expected 5 to 15"

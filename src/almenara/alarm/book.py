@@ -19,6 +19,7 @@ from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
 from almenara.model.time import MINUTE_NS
 from almenara.query import Matcher
@@ -38,14 +39,14 @@ class Book:
 
     def __init__(
         self, database: Callable[[], sqlite3.Connection], rules: Iterable[Rule], series: SeriesList,
-        selector: Callable[[Sequence[Matcher]], Selector], causes: Sequence[str] = (),
+        selector: Callable[[Sequence[Matcher]], Selector], causes: Causes | None = None,
         notifiers: Routes | Iterable[str] = (),
     ):  # fmt: skip
         """series: the hub's index (`find(keys)` gives ids); it may be filled later, but before the first step or tick.
         causes: what `Verdict.cause` points into. notifiers: who is told, by name, and of which alarms. Raises
         StoreError.
         """
-        self._series, self._selector, self._causes = series, selector, tuple(causes)
+        self._series, self._selector, self._causes = series, selector, causes or Causes()
         self._routes = outbox.routes_of(notifiers)
         self.on_queued: Callable[[], None] = lambda: None  # called when there is something to send
         self._lock = threading.Lock()  # of the alarms that are open, which other threads read

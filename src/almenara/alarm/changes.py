@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from almenara.alarm.states import TOLD, Changes
 from almenara.alarm.tables import Key
 from almenara.model.alarm import Alarm, Evidence, State, Transition
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.model.series import Series, SeriesList
 from almenara.model.time import NS, format_duration
 
@@ -34,7 +35,7 @@ class Change:
 
 
 def from_rows(
-    rule: Rule, changes: Changes, batch: Batch, verdict: Verdict, true: np.ndarray, causes: Sequence[str]
+    rule: Rule, changes: Changes, batch: Batch, verdict: Verdict, true: np.ndarray, causes: Causes
 ) -> list[Change]:
     """Changes that rows of `batch` made, with the evidence that stood in the row."""
     if not len(changes):
@@ -46,9 +47,8 @@ def from_rows(
     found = []
     for (id, told, since, worst), time, row in zip(_each(changes), times, numbers, strict=True):
         value, score, yhat, lower, upper, cause, holds = row
-        words = causes[cause] if holds and 0 <= cause < len(causes) else ""
-        said = rule.evidence(value, score, yhat, lower, upper, words, holds)
-        found.append(_change(rule, batch.series, id, told, since, time, worst, said))
+        said = causes.evidence(value, score, yhat, lower, upper, cause if holds else -1, rule.detector)
+        found.append(_change(rule, batch.series, id, told, since, time, worst, rule.evidence(said, holds)))
     return found
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from almenara.model.alarm import Evidence, Severity, why
+from almenara.model.alarm import Evidence, Severity
 from almenara.model.batch import Verdict
 from almenara.query import NAME, Matcher, parse_comparison
 
@@ -27,7 +27,7 @@ class Rule:
 
     for_s: how long it must hold before the alarm fires; keep_firing_for_s: how long the alarm goes on after the last
     time it held. severity: empty = by the worst score for anomaly rules, else warning. In an anomaly rule the label
-    `of` stands for the name of the series; `detector` is put into the evidence. Raises QuerySyntax, NotSupported,
+    `of` stands for the name of the series. Raises QuerySyntax, NotSupported,
     ValueError.
     """
 
@@ -78,15 +78,12 @@ class Rule:
             return Severity(self.severity)
         return Severity.of_score(worst) if self.on_score else Severity.WARNING
 
-    def evidence(
-        self, value: float, score: float, yhat: float, lower: float, upper: float, cause: str, true: bool
-    ) -> Evidence:
-        """The numbers of one row, and the sentence that says what they mean for this rule."""
+    def evidence(self, said: Evidence, true: bool) -> Evidence:
+        """What was said of a row, as this rule takes it: a threshold has a sentence of its own, and no detector."""
         if self.on_score:
-            text = why(value, yhat, lower, upper, cause)
-        else:
-            text = f"{value:.6g} is {'' if true else 'not '}{_WORDS[self.op]} {self.number:.6g}"
-        return Evidence(value, score, yhat, lower, upper, self.detector, text)
+            return said
+        text = f"{said.value:.6g} is {'' if true else 'not '}{_WORDS[self.op]} {self.number:.6g}"
+        return replace(said, detector="", why=text)
 
 
 def _series_of(matchers: tuple[Matcher, ...]) -> tuple[Matcher, ...]:

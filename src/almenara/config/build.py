@@ -13,6 +13,7 @@ from almenara.bus.embedded import EmbeddedBus
 from almenara.bus.external import ExternalBus
 from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
+from almenara.model.causes import Causes
 from almenara.pipeline.admission import Limits
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.folder import DataFolder
@@ -115,7 +116,7 @@ def routes(config: Config) -> dict[str, tuple[Matcher, ...]]:
 
 
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
-    causes = [cause for p in config.detectors.values() for cause in registry.load("detector", p.plugin).causes]
+    causes = Causes.of((p.name, registry.load("detector", p.plugin).causes) for p in config.detectors.values())
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
         causes=causes, notifiers=routes(config),

@@ -36,13 +36,13 @@ class Seasonal:
     """
 
     causes = (
-        "above what is usual at this time of day and week",
-        "below what is usual at this time of day and week",
-        "above the recent level; this hour is not known yet",
-        "below the recent level; this hour is not known yet",
-        "rose suddenly against the recent level",
-        "fell suddenly against the recent level",
-        "has not moved for far longer than usual",
+        "higher than usual for this time of day and week",
+        "lower than usual for this time of day and week",
+        "higher than lately (this time of day is not learned yet)",
+        "lower than lately (this time of day is not learned yet)",
+        "rose suddenly",
+        "fell suddenly",
+        "has not changed for far longer than usual",
     )
     #: How much stored history a replay needs to say what the live detector says.
     warmup_s = 28 * DAY_NS // NS

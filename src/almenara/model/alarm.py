@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -97,13 +96,3 @@ class Incident:
     members: tuple[Alarm, ...]
     acknowledgement: Acknowledgement | None = None
     resolved: int = 0
-
-
-def why(value: float, yhat: float, lower: float, upper: float, cause: str = "") -> str:
-    """One sentence for a person: how a value lies to what was expected. `cause`: the detector's own words."""
-    if math.isnan(lower) or math.isnan(upper):
-        return f"{value:.4g} is not what this series has learned" + (f": {cause}" if cause else "")
-    if cause:
-        return f"{value:.4g} where {yhat:.4g} was expected ({lower:.4g} to {upper:.4g}): {cause}"
-    side = "above" if value > upper else "below" if value < lower else "inside"
-    return f"{value:.4g} is {side} the expected {lower:.4g} to {upper:.4g} (around {yhat:.4g})"

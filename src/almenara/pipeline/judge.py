@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.model.series import SeriesTable, encode_key
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import NAME, Selector, SeriesIndex
@@ -74,11 +75,7 @@ class Judge:
         self.blank = [w.name for w in watches]  # detectors that went on from no snapshot
         self.problems: dict[str, str] = {}  # detectors out of service, and why
         # Verdict.cause points into the causes of all detectors, one list after the other.
-        self._first_cause: dict[str, int] = {}
-        self.causes: list[str] = []
-        for name, detector in self.detectors.items():
-            self._first_cause[name] = len(self.causes)
-            self.causes += detector.causes
+        self.causes = Causes.of((name, detector.causes) for name, detector in self.detectors.items())
 
     def step(self, batch: Batch) -> tuple[Verdict, list[Batch]]:
         """Judge and learn rows ordered by (id, time). Of several detectors the verdict with the highest score counts.
@@ -103,6 +100,8 @@ class Judge:
             judged = batch if every_row else Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
             if (said := self._ask(name, judged)) is None:
                 continue
+            if first := self.causes.first(name):
+                said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
             made.append(self._anomalies(name, judged, said))
             if verdict is None and every_row:
@@ -147,12 +146,6 @@ class Judge:
         return self._made[name].rows(judged, said, rows)
 
     # --- going on after a restart
-
-    def detector_of(self, cause: int) -> str:
-        """The name of the detector that a cause is of; without a cause it is known only where there is but one."""
-        if cause < 0:
-            return self.watches[0].name if len(self.watches) == 1 else ""
-        return [name for name, first in self._first_cause.items() if first <= cause][-1]
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What is learned, as arrays, by detector; under "" what judging itself knows."""

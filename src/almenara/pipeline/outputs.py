@@ -10,7 +10,7 @@ import numpy as np
 
 from almenara.bus.contract import Bus
 from almenara.bus.messages import Message, alarm_message, anomaly_message, judged_message
-from almenara.model.alarm import Evidence, State, why
+from almenara.model.alarm import Evidence, State
 from almenara.model.errors import AlmenaraError
 from almenara.model.series import Series
 from almenara.pipeline.flush import Judged
@@ -123,7 +123,5 @@ class Outputs:
         batch, verdict = judged.batch, judged.verdict
         columns = (batch.value, verdict.score, verdict.yhat, verdict.lower, verdict.upper)
         value, score, yhat, lower, upper = (float(column[at]) for column in columns)
-        cause = self._hub.causes[verdict.cause[at]] if verdict.cause[at] >= 0 else ""
-        said = why(value, yhat, lower, upper, cause)
-        evidence = Evidence(value, score, yhat, lower, upper, self._hub.detector_of(verdict.cause[at]), said)
+        evidence = self._hub.causes.evidence(value, score, yhat, lower, upper, int(verdict.cause[at]))
         return batch.series[int(batch.id[at])], int(batch.time[at]), evidence

@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara.analysis.decimate import extremes
-from almenara.model.alarm import Severity, State, Transition, why
+from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import why
 from almenara.model.time import HOUR_NS
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
@@ -105,7 +106,7 @@ def anomalies(
                 **row,
                 "lower": lower,
                 "upper": upper,
-                "why": why(v, yhat, lower, upper, causes[cause] if 0 <= cause < len(causes) else ""),
+                "why": why(v, s, lower, upper, causes[cause] if 0 <= cause < len(causes) else ""),
             }
         )
     return found

@@ -17,19 +17,24 @@ export function rowAt(columns, anomalies, i) {
 
 const known = (...values) => values.find((v) => v !== null && v !== undefined && !Number.isNaN(v)) ?? NaN;
 
-/** What happened, with units: "35.7 °C, above the expected 31.6 to 33.6 °C (around 32.6 °C)"; else the hub's own sentence. */
-export function sentenceOf({ value, yhat, lower, upper, why = "" }, unit = "") {
-  const row = { value: known(value), yhat: known(yhat), lower: known(lower), upper: known(upper) };
-  if (Number.isNaN(row.value) || Number.isNaN(row.lower)) return why;
-  const side = row.value > row.upper ? "above" : row.value < row.lower ? "below" : "inside";
-  const around = Number.isNaN(row.yhat) ? "" : ` (around ${quantity(row.yhat, unit)})`;
-  const cause = why.includes("): ") ? why.slice(why.indexOf("): ") + 3) : why.includes("expected") ? "" : why;
-  return `${quantity(row.value, unit)}, ${side} the expected ${band(row, unit)}${around}${cause ? `: ${cause}` : ""}`;
+/** The hub's sentence is "Fell suddenly: 3.2, expected 5 to 15": what stands before the figures, or nothing where it is of another kind. */
+export const causeOf = (why = "") => /^(.*): [-\d.,e+]+(, expected .*)?$/.exec(why)?.[1] ?? "";
+
+/** The hub's sentence with units: "Fell suddenly: 3.2 °C, expected 5 to 15 °C". */
+export function sentenceOf({ value, lower, upper, why = "" }, unit = "") {
+  const row = { value: known(value), lower: known(lower), upper: known(upper) };
+  const outside = row.value > row.upper || row.value < row.lower;
+  const cause = causeOf(why) || (why || !outside ? "" : row.value > row.upper ? "Higher than usual" : "Lower than usual");
+  if (!cause || Number.isNaN(row.value)) return why;
+  const passed = row.value > row.upper ? row.upper : row.lower;
+  let digits = 3;  // as many as tell the value from the limit that it passed
+  while (outside && digits < 9 && quantity(row.value, unit, digits) === quantity(passed, unit, digits)) digits++;
+  return `${cause}: ${quantity(row.value, unit, digits)}${outside ? `, expected ${band(row, unit, digits)}` : ""}`;
 }
 
 /** "27.6 to 29.4 °C" */
-function band(row, unit) {
-  const [low, high] = [quantity(row.lower, unit), quantity(row.upper, unit)];
+function band(row, unit, digits = 3) {
+  const [low, high] = [quantity(row.lower, unit, digits), quantity(row.upper, unit, digits)];
   const suffix = / \S+$/.exec(high)?.[0] ?? "";
   return `${suffix && low.endsWith(suffix) ? low.slice(0, -suffix.length) : low} to ${high}`;
 }
@@ -39,7 +44,8 @@ function standing(row) {
   if (Number.isNaN(row.lower)) return "No band yet: this series is still being learned.";
   if (Number.isNaN(row.value)) return "No value here.";
   if (row.score >= 1) {
-    return `${row.value > row.upper ? "Above" : row.value < row.lower ? "Below" : "Unusual within"} its learned band; score ${number(row.score)}, where 1 is the limit.`;
+    const cause = causeOf(row.anomaly?.why) || (row.value > row.upper ? "Above its learned band" : row.value < row.lower ? "Below its learned band" : "Unusual");
+    return `${cause}. Score ${number(row.score)}, where 1 is the limit.`;
   }
   return row.value > row.upper ? "Slightly above its learned band." : row.value < row.lower ? "Slightly below its learned band."
     : "Inside its learned band.";
@@ -62,7 +68,7 @@ export function explain(row, view, { now, clock }) {
         !Number.isNaN(row.yhat) && h("span", null, " · ", h("b", null, quantity(row.yhat, unit)), " expected"),
         !Number.isNaN(row.lower) && h("span", null, !Number.isNaN(row.yhat) ? " (" : " · expected ", band(row, unit), !Number.isNaN(row.yhat) ? ")" : "")),
       h("span", { class: "standing" }, row.score >= 1 && severityTag(severityOf({ severity: row.anomaly?.severity, score: row.score })), " ",
-        row.anomaly?.why && !row.anomaly.why.includes("expected") ? row.anomaly.why : standing(row))),
+        standing(row))),
   ];
 }
 
