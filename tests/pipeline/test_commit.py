@@ -21,6 +21,7 @@ from almenara.pipeline.hub import Options
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.serieslog import SeriesLog, take_up
 from almenara.testing.hub import Clock, pipeline
+from brokers import until
 
 
 def test_a_full_disk_costs_no_allowance_and_is_over_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,8 +35,11 @@ def test_a_full_disk_costs_no_allowance_and_is_over_by_itself(tmp_path: Path, mo
         with monkeypatch.context() as patch:
             patch.setattr(os, "fdatasync", full)
             for _ in range(5):
+                hub._committer.refusing = None  # as if a trial write had gone well
                 with pytest.raises(DiskFull):
                     await hub.commit(batch)
+            assert any("no space left" in reason for reason in hub.health())
+        await until(lambda: not hub.health())
         assert (await hub.commit(batch))[0] == 3
         await hub.stop()
 

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import secrets
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from almenara.bus.server import Login, Server, Settings, end_leftover
 from almenara.bus.wire import Wire
-from almenara.model.errors import AlmenaraError
+from almenara.model.disk import trial_write
+from almenara.model.errors import AlmenaraError, Problem
+
+log = logging.getLogger(__name__)
 
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.1, 10.0
 _HEALTHY_S = 60.0
@@ -42,7 +47,7 @@ class Broker:
         self.folder = folder / "broker"
         self.up = asyncio.Event()
         self.restarts = 0
-        self.problem = ""
+        self.problem: Problem | None = None  # why it keeps nothing now
         self._prepare = prepare
         self._server: Server | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -85,6 +90,35 @@ class Broker:
         assert self._server is not None
         return await Wire.connect("127.0.0.1", self._server.nats_port, login.user, login.password)
 
+    async def look_after(self, wire: Wire) -> None:
+        """Start the server again where its disk has failed it, once that can be written; `wire` is the system user's.
+
+        A stream whose file could not be written takes nothing more for as long as its server lives, whatever becomes
+        of the disk. The server is asked, since its log is on the same disk. Raises BusError.
+        """
+        server = self._server
+        why = write_error(await wire.request("$SYS.REQ.SERVER.PING.HEALTHZ", {"details": True}))
+        if not why or server is None:
+            return
+        if self.problem is None:
+            log.error("the embedded broker cannot write its messages to disk: %s", why)
+        self.problem = self._unwritable(why)
+        if not await self._disk_refuses():
+            await server.stop()  # what it has acknowledged is in its files; the supervisor goes on
+
+    async def _disk_refuses(self) -> str:
+        """Why nothing can be written in our folder; empty where it can."""
+        try:
+            await asyncio.to_thread(trial_write, self.settings.folder)
+        except OSError as error:
+            return error.strerror or str(error)
+        return ""
+
+    def _unwritable(self, why: str) -> Problem:
+        message = f"it cannot write its messages to disk ({why}), so clients get no acknowledgement and send again"
+        hint = f"free some space under {self.folder}, or mend the disk; it is started again by itself once it can write"
+        return Problem("the embedded broker", message, hint)
+
     async def _launch(self) -> None:
         first = await Server.start(self.settings, mqtt=False)
         try:
@@ -98,7 +132,7 @@ class Broker:
             await first.stop()
         self._server = await Server.start(self.settings, mqtt=True)
         self.settings = replace(self.settings, port=self._server.mqtt_port)  # a restart must come back where it was
-        self.problem = ""
+        self.problem = None
         self.up.set()
 
     async def _supervise(self) -> None:
@@ -108,17 +142,36 @@ class Broker:
             since = loop.time()
             code = await self._server.process.wait()
             self.up.clear()
-            self.problem = f"the embedded broker ended by itself (exit code {code}) and is being started again"
+            if self.problem is None:
+                self.problem = _ended(f"it ended by itself (exit code {code}) and is being started again", self.folder)
             if loop.time() - since > _HEALTHY_S:
                 wait_s = _FIRST_WAIT_S
             while not self.up.is_set():
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, _LONGEST_WAIT_S)
+                if why := await self._disk_refuses():  # a stream is not to be taken up where nothing can be written
+                    self.problem = self._unwritable(why)
+                    continue
                 self.restarts += 1
                 try:
                     await self._launch()
+                    log.warning("the embedded broker runs again")
                 except (AlmenaraError, OSError) as error:
-                    self.problem = f"the embedded broker cannot be started again: {error}"
+                    self.problem = _ended(f"it cannot be started again: {error}", self.folder)
+
+
+def write_error(health: dict[str, Any]) -> str:
+    """What the server's answer about its health says of streams that it cannot write; empty where it can.
+
+    Other complaints, such as of a stream that is being restored, pass by themselves.
+    """
+    errors = health.get("data", {}).get("errors", ())
+    told = (str(one.get("error", "")) for one in errors)
+    return next((text.partition(" write error: ")[2] for text in told if " write error: " in text), "")
+
+
+def _ended(what: str, folder: Path) -> Problem:
+    return Problem("the embedded broker", what, f"where that goes on, {folder / 'log'} and {folder / 'stderr'} say why")
 
 
 def _random_login(role: str) -> Login:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from almenara.model.errors import Problem
 from almenara.plugin.contracts import Packet
 
 
@@ -31,6 +32,11 @@ class Bus(Protocol):
     @property
     def problems(self) -> list[str]:
         """What is wrong now, or was lost, a sentence each; empty when all is well."""
+
+    @property
+    def outage(self) -> Problem | None:
+        """Why the hub's own broker keeps nothing that clients send now, and what to do; None while it does, and for a
+        broker that somebody else runs: that one's health is not the hub's."""
 
     @property
     def counters(self) -> Mapping[str, int]:

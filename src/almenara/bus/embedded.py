@@ -100,10 +100,15 @@ class EmbeddedBus:
     @property
     def problems(self) -> list[str]:
         """What is wrong now or was lost."""
-        now = [self._broker.problem] if self._broker.problem else []
+        now = [f"{outage.where}: {outage.message}"] if (outage := self.outage) else []
         if self._mqtt is not None and self._mqtt.problem and not now and not self._stopping:
             now.append(f"the hub's own MQTT connection: {self._mqtt.problem}")
         return now + self._losses
+
+    @property
+    def outage(self) -> Problem | None:
+        """Why the broker keeps nothing now: it is down, or its disk refuses."""
+        return None if self._stopping else self._broker.problem
 
     @property
     def counters(self) -> Mapping[str, int]:
@@ -239,20 +244,22 @@ class EmbeddedBus:
         if self._durable or self._position <= self._delivered or self._delivered < 0:
             return
         path = self._broker.folder / "skipped.json"
-        path.with_suffix(".new").write_text(json.dumps([self._delivered, self._position]))
-        os.replace(path.with_suffix(".new"), path)
+        with contextlib.suppress(OSError):  # a full disk: then a few of our own messages are read once more
+            path.with_suffix(".new").write_text(json.dumps([self._delivered, self._position]))
+            os.replace(path.with_suffix(".new"), path)
 
     # --- who is there ---
 
     async def _watch(self) -> None:
         round_ = 0
         while True:
-            with contextlib.suppress(BusError, OSError):  # OSError: a full disk; the next round tries again
+            with contextlib.suppress(BusError, OSError):  # OSError: of reading the log
                 wire = await self._broker.connect(self._broker.settings.system)
                 try:
                     while not wire.closed.done():
                         for line in self._log.lines():
                             self._refusals.read(line)
+                        await self._broker.look_after(wire)
                         await self._ask_connections(wire)
                         if round_ % 30 == 0:
                             self._remember_skipped()

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from almenara.bus.contract import ClientStatus
-from almenara.model.errors import BusError
+from almenara.model.errors import BusError, Problem
 from almenara.model.topic import check_topic
 from almenara.plugin.contracts import Packet
 
@@ -30,6 +30,11 @@ class MemoryBus:
     def problems(self) -> list[str]:
         """Nothing can go wrong here."""
         return []
+
+    @property
+    def outage(self) -> Problem | None:
+        """Nothing can go wrong here."""
+        return None
 
     @property
     def counters(self) -> Mapping[str, int]:

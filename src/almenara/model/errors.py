@@ -15,7 +15,8 @@
     │   └── PortTaken      somebody else listens on the port
     ├── Refused            the hub does not take a write now; try again later
     │   ├── Overloaded     a queue is full
-    │   └── DiskFull       free disk is below the floor
+    │   ├── DiskFull       free disk is below the floor, or there is none
+    │   └── LogUnwritable  the disk under the hub's log refuses
     └── NotifyError        a notification did not arrive; `retry` says whether trying again may help
 
 Every message says where, what was found and what was expected.
@@ -116,7 +117,11 @@ class Overloaded(Refused):
 
 
 class DiskFull(Refused):
-    """Free disk is below the floor that the config states."""
+    """Free disk is below the floor that the config states, or there is none."""
+
+
+class LogUnwritable(Refused):
+    """The hub's log cannot be written, for another reason than a full disk."""
 
 
 class NotifyError(AlmenaraError):

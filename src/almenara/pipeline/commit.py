@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from almenara.model.batch import Batch
-from almenara.model.errors import AlmenaraError, DiskFull, Overloaded, StoreError
+from almenara.model.errors import AlmenaraError, DiskFull, Overloaded, Refused, StoreError
 from almenara.pipeline.admission import Admission, Limits, Turned
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.log import LogWriter
+from almenara.pipeline.log import LogWriter, refusal
 from almenara.pipeline.segment import SEGMENT_ROWS, Columns, Rows, Segment, create_file
 from almenara.pipeline.serieslog import SeriesLog
 
@@ -74,7 +74,7 @@ class Committer:
         self._closed: deque[Segment] = deque()
         self._spare: deque[Columns] = deque()
         self._stopping, self._stopping_s = False, 0.0
-        self.refusing: DiskFull | None = None  # set while writes are refused for want of disk
+        self.refusing: Refused | None = None  # set while nothing is taken, by us and by whoever watches the disk
         self._thread = threading.Thread(target=self._run, name="commit", daemon=True)
 
     # --- called by whoever has rows
@@ -84,9 +84,9 @@ class Committer:
         self._thread.start()
 
     def submit(self, submission: Submission) -> None:
-        """Queue rows. Raises Overloaded or DiskFull at once when they cannot be taken now."""
+        """Queue rows. Raises Overloaded, DiskFull or LogUnwritable at once when they cannot be taken now."""
         if (refusing := self.refusing) is not None:
-            raise DiskFull(str(refusing), refusing.retry_after_s)
+            raise type(refusing)(str(refusing), refusing.retry_after_s)
         n = len(submission.batch)
         with self._changed:
             if self._stopping:
@@ -199,8 +199,9 @@ class Committer:
             if records:
                 self._append(records, total)
         except AlmenaraError as error:
+            told = self._remembered(error)
             for submission, _, _ in admitted:
-                submission.done(0, (), error)
+                submission.done(0, (), told)
             return
         self._counters.add("almenara_rows_committed_total", total)
         for submission, rows, turned in admitted:
@@ -214,9 +215,18 @@ class Committer:
         try:
             ids, times, values, turned = self._admission.admit(submission.batch, self._clock(), own=submission.own)
         except (AlmenaraError, ValueError, TypeError, LookupError) as error:  # not ours: a plugin's batch that is none
-            submission.done(0, (), error)
+            submission.done(0, (), self._remembered(error))
             return None
         return submission, Rows(ids, times, values, submission.bus, submission.offset), turned
+
+    def _remembered(self, error: Exception) -> Exception:
+        """The error to tell. While the disk refuses, nothing more is taken until a trial write succeeds (`room.py`)."""
+        if isinstance(error, StoreError) and isinstance(error.__cause__, OSError):
+            error = refusal(error.__cause__, self._folder)
+        elif not isinstance(error, DiskFull):
+            return error
+        self.refusing = error
+        return error
 
     def _append(self, records: Sequence[Rows], total: int) -> None:
         segment, writer = self._segment_for(total)

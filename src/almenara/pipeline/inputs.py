@@ -128,14 +128,18 @@ class Inputs:
 
     async def _watch_clients(self, bus: Bus) -> None:
         """Show clients that the broker turned away, with the remedy, and what the broker itself suffers from."""
-        lost = 0
+        lost, told = 0, False
         while True:
             for client in bus.clients():
                 if client.problem:
                     at = client.last_ns or self._hub.clock()
                     self._hub.ledger.sources.report(f"mqtt:{client.name}", at, client.problem, client.remedy)
-            if problems := bus.problems:
-                self._hub.ledger.sources.report("mqtt", self._hub.clock(), "; ".join(problems)[:300], "")
+            outage, problems = bus.outage, bus.problems
+            self._hub.bus_outage = f"{outage.message}; {outage.hint}" if outage else ""
+            if problems or told:
+                remedy = outage.hint if outage else ""
+                self._hub.ledger.sources.report(BUS, self._hub.clock(), "; ".join(problems)[:300], remedy)
+            told = bool(problems)
             now_lost = sum(bus.counters.get(name, 0) for name in ("lost", "best_effort_lost"))
             self._hub.counters.add("almenara_bus_lost_total", now_lost - lost)
             lost = now_lost

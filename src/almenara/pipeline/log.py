@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from almenara.model.errors import DiskFull, FolderError, StoreError
+from almenara.model.errors import DiskFull, FolderError, LogUnwritable, StoreError
 
 MAGIC = b"ALMLOG1\n"
 _HEAD = struct.Struct("<IIq")
@@ -25,6 +25,7 @@ _MARK = struct.Struct("<q")
 #: No record is larger; a longer length in a file is damage.
 MAX_RECORD = 1 << 30
 _IOV_MAX = 1000
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 Buffers = Sequence[bytes | memoryview]
 
@@ -114,9 +115,19 @@ def _write_all(fd: int, buffers: list[bytes | memoryview]) -> int:
 
 def disk_error(error: OSError, path: Path) -> DiskFull | StoreError:
     """The error to raise for a failed write to `path`."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"{path.parent}: no space left; free some, and writing goes on by itself", retry_after_s=5)
-    return StoreError(f"{path}: {error.strerror}")
+    return _full(path.parent) if error.errno in _NO_ROOM else StoreError(f"{path}: {error.strerror}")
+
+
+def refusal(error: OSError, folder: Path) -> DiskFull | LogUnwritable:
+    """What writers are told while the log in `folder` cannot be written, for this reason."""
+    if error.errno in _NO_ROOM:
+        return _full(folder)
+    why = f"{folder}: the log cannot be written: {error.strerror}; mend that, and writing goes on by itself"
+    return LogUnwritable(why, retry_after_s=2)
+
+
+def _full(folder: Path) -> DiskFull:
+    return DiskFull(f"{folder}: no space left; free some, and writing goes on by itself", retry_after_s=5)
 
 
 def sync_folder(folder: Path) -> None:
