@@ -695,3 +695,21 @@ class AlarmTable:
             self.enter("no-data", now)
         elif self.state == "pending" and now - self.since >= self.hold:
             self.enter("firing", now)
+
+
+# --- plot
+
+
+def gap_middles(time: list[int], pixel: int) -> list[int]:
+    """`almenara.plot.gaps.gaps`: the middles of times without rows, one distance after the other."""
+    steps = [b - a for a, b in zip(time, time[1:], strict=False)]
+    if not steps:
+        return []
+    usual = sorted(steps)[(len(steps) - 1) // 2]
+    found = []
+    for i, step in enumerate(steps):
+        sides = (steps[max(0, i - 5) : i], steps[i + 1 : i + 6])
+        near = [sorted([0] * (5 - len(side)) + side)[3] for side in sides]
+        if step > max(3 * max(*near, usual), pixel):
+            found.append(time[i] + step // 2)
+    return found

@@ -41,6 +41,17 @@ def test_the_band_has_a_gap_where_it_is_not_known() -> None:
     assert [len(run) for run in band["xs"]] == [2 * 39, 2 * 58]
 
 
+def test_line_and_band_break_where_no_rows_came() -> None:
+    time = TIME.copy()
+    time[70:] += 3600 * S
+    drawn = draw([panel(time=time)]).renderers
+    assert [len(run) for run in drawn[0].data_source.data["xs"]] == [2 * 50, 2 * 30]
+    line = drawn[1].data_source.data
+    assert line["time"][70] == (time[69] + time[70]) / 2e6
+    assert np.isnan(line["value"][70])
+    assert len(line["value"]) == 101
+
+
 def test_panels_share_one_time_axis() -> None:
     both = draw([panel(), panel(title="humidity", time=TIME + S)])
     assert both.children[0].x_range is both.children[1].x_range

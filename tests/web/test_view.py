@@ -67,6 +67,21 @@ def test_many_rows_come_as_lowest_and_highest_from_the_store(served: Served, mon
     assert chart["times"] == sorted(chart["times"])
 
 
+def test_a_line_and_its_band_break_where_no_rows_came(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    time = NOW - np.arange(400, dtype=np.int64)[::-1] * 10 * S
+    time[:200] -= 3600 * S  # the hub was away for an hour
+    table = SeriesTable.of([Series.of("away")])
+    served.on_loop(lambda: served.hub.put(Batch(table, np.zeros(400, np.int32), time, np.full(400, 10.0))))
+    for width in (5000, 50):
+        chart = view(served, series="away", width=width)
+        (at,) = [i for i, value in enumerate(chart["values"]) if value is None]
+        assert (chart["lower"][at], chart["upper"][at], chart["yhat"][at]) == (None, None, None)
+        assert chart["times"][at] == (time[199] + time[200]) / 2e6
+        assert chart["gap_ms"] == max(30_000, 6 * 3_600_000 / width)
+    monkeypatch.setattr(module, "MAX_REPLAYED", 100)
+    assert view(served, series="away", width=50)["values"].count(None) == 1
+
+
 def test_start_and_end_bound_the_chart(served: Served) -> None:
     chart = view(served, start=(NOW - 100 * S) // 1_000_000, end=NOW // 1_000_000)
     assert len(chart["times"]) == 10

@@ -19,6 +19,7 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
 from almenara.model.alarm import Severity
+from almenara.plot.gaps import gaps, lone, with_gaps
 
 _MS = 1_000_000
 
@@ -86,6 +87,13 @@ class Panel:
             found[name] = column
         return found
 
+    def drawn(self, width: int) -> dict[str, np.ndarray]:
+        """`columns`, with a missing row in every gap that is wider than one of `width` pixels."""
+        found = self.columns()
+        time = found.pop("time")
+        middles, _ = gaps(np.asarray(self.time, np.int64), np.ptp(time) * _MS / width if len(time) else 0)
+        return with_gaps(time, found, middles / _MS)
+
 
 def draw(panels: Sequence[Panel], *, dark: bool = False, width: int = 900, height: int = 280) -> Any:
     """A Bokeh layout: one figure a panel, below each other, with one time axis for all.
@@ -95,7 +103,7 @@ def draw(panels: Sequence[Panel], *, dark: bool = False, width: int = 900, heigh
     if not panels:
         raise ValueError("nothing to draw: expected at least one panel")
     style = DARK if dark else LIGHT
-    columns = [panel.columns() for panel in panels]
+    columns = [panel.drawn(width) for panel in panels]
     times = np.concatenate([one["time"] for one in columns])
     x_range = Range1d(float(times.min()), float(times.max())) if len(times) else Range1d(0, 1)
     figures = [_one(panel, one, style, x_range, width, height) for panel, one in zip(panels, columns, strict=True)]
@@ -133,6 +141,8 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
     source = ColumnDataSource(columns)
     plot.line("time", "yhat", source=source, color=style.data, alpha=0.62, line_dash=[5, 4])
     line = plot.line("time", "value", source=source, color=style.data, width=1.8)
+    alone = lone(columns["value"])
+    plot.scatter(columns["time"][alone], columns["value"][alone], size=4, color=style.data)
     _marks(plot, columns, style)
     unit = f" {panel.unit}" if panel.unit else ""
     number = f"{{0.[000]}}{unit}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import why
 from almenara.model.time import HOUR_NS
+from almenara.plot.gaps import gaps, with_gaps
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
 from almenara.web.params import read_params
@@ -67,9 +68,10 @@ class View:
         highest = await self._pipeline.read(one, start, end, every, "max")
         times = np.column_stack((np.asarray(lowest.time), np.asarray(highest.time) + every // 2)).ravel()
         values = np.column_stack((np.asarray(lowest.value), np.asarray(highest.value))).ravel()
+        middles, next_ns = gaps(np.asarray(lowest.time), every)
         none: list[float] = []
-        return {"times": times / _MS, "values": values, "lower": none, "upper": none, "yhat": none, "anomalies": [],
-                "decimated": True}  # fmt: skip
+        return {**_drawn(times, {"values": values}, middles, next_ns), "lower": none, "upper": none, "yhat": none,
+                "anomalies": [], "decimated": True}  # fmt: skip
 
 
 def judged_chart(
@@ -79,13 +81,18 @@ def judged_chart(
     time, value, score = (np.asarray(column) for column in (batch.time, batch.value, verdict.score))
     at = extremes(time, value, start, end, width, keep=score >= 1)
     columns = {name: np.asarray(getattr(verdict, name))[at] for name in ("lower", "upper", "yhat")}
+    middles, next_ns = gaps(time, (end - start) / width)
     return {
-        "times": time[at] / _MS,
-        "values": value[at],
-        **columns,
+        **_drawn(time[at], {"values": value[at], **columns}, middles, next_ns),
         "anomalies": anomalies(time, value, verdict, causes),
         "decimated": len(at) < len(time),
     }
+
+
+def _drawn(time: np.ndarray, columns: Mapping[str, np.ndarray], middles: np.ndarray, next_ns: float) -> dict[str, Any]:
+    """Columns with a missing row in every gap, times in ms; `gap_ms`: a live row that comes later begins a new line."""
+    found = with_gaps(time, columns, middles)
+    return {"times": found.pop("time") / _MS, **found, "gap_ms": next_ns / _MS if np.isfinite(next_ns) else None}
 
 
 def anomalies(

@@ -15,6 +15,7 @@ import { parseSeries } from "./selector.js";
  * @property {string} series @property {string} unit @property {string} kind @property {number[]} times
  * @property {(number|null)[]} values @property {(number|null)[]} yhat @property {(number|null)[]} lower
  * @property {(number|null)[]} upper @property {Anomaly[]} anomalies @property {AlarmSpan[]} alarms @property {boolean} decimated
+ * @property {number|null} gap_ms  a live row that comes later begins a new line
  */
 /**
  * @typedef {Object} AlarmRow

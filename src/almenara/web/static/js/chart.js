@@ -1,7 +1,7 @@
 /** One chart: values, learned band, expected line, anomalies and alarm spans, drawn by BokehJS on a canvas. */
 
 import { loadBokeh } from "./bokeh.js";
-import { bandPolygons, nearest, valueRange, worstPerMark } from "./columns.js";
+import { bandPolygons, lonePoints, nearest, valueRange, worstPerMark } from "./columns.js";
 import { severityOf } from "./parts/severity.js";
 import { color, onTheme } from "./theme.js";
 import { numberTicks, timeTicks } from "./ticks.js";
@@ -30,14 +30,14 @@ export class Chart {
     const touch = matchMedia("(pointer: coarse)").matches;
     const source = (names) => new Bokeh.ColumnDataSource({ data: Object.fromEntries(names.map((n) => [n, []])) });
     this.sources = { line: source(["x", "y", "yhat"]), band: source(["xs", "ys"]), spans: source(["x0", "x1", "fill"]),
-      marks: source(["x", "y", "marker", "size", "fill"]), point: source(["x", "y"]) };
+      marks: source(["x", "y", "marker", "size", "fill"]), point: source(["x", "y"]), lone: source(["x", "y"]) };
     this.x = new Bokeh.Range1d({ start: this.window[0], end: this.window[1] });
     this.y = new Bokeh.Range1d({ start: 0, end: 1 });
     this.zoomTool = !this.compact && this.onZoom && !touch ? new Bokeh.BoxZoomTool({ dimensions: "width" }) : null;
     const plot = new Bokeh.Plotting.figure({ sizing_mode: "stretch_both", x_range: this.x, y_range: this.y, toolbar_location: null,
       tools: this.zoomTool ? [this.zoomTool] : [], background_fill_color: null, border_fill_color: null,
       outline_line_color: null, min_border: 0, min_border_right: 10, min_border_top: 8, lod_threshold: null });
-    const { line, band, spans, marks, point } = this.sources;
+    const { line, band, spans, marks, point, lone } = this.sources;
     this.glyphs = {
       spans: plot.vstrip({ x0: { field: "x0" }, x1: { field: "x1" }, source: spans, fill_color: { field: "fill" }, fill_alpha: 0.13,
         line_color: null }),
@@ -45,6 +45,7 @@ export class Chart {
       yhat: plot.line({ x: { field: "x" }, y: { field: "yhat" }, source: line, line_width: 1, line_dash: [5, 4] }),
       line: plot.line({ x: { field: "x" }, y: { field: "y" }, source: line, line_width: this.compact ? 1.5 : 1.8, line_join: "round" }),
       dots: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: line, marker: "circle", size: 4, line_color: null }),
+      lone: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: lone, marker: "circle", size: 4, line_color: null }),
       marks: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: marks, marker: { field: "marker" }, size: { field: "size" },
         fill_color: { field: "fill" }, line_width: 1.2 }),
       point: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: point, marker: "circle", size: 9, line_width: 2 }),
@@ -87,6 +88,7 @@ export class Chart {
     this.glyphs.yhat.glyph.setv({ line_color: color("--expected") });
     this.glyphs.line.glyph.setv({ line_color: data });
     this.glyphs.dots.glyph.setv({ fill_color: data });
+    this.glyphs.lone.glyph.setv({ fill_color: data });
     this.glyphs.marks.glyph.setv({ line_color: surface });
     this.glyphs.point.glyph.setv({ line_color: data, fill_color: surface });
     this.cross.setv({ line_color: muted });
@@ -106,6 +108,7 @@ export class Chart {
     const { times, values, yhat } = this.columns;
     this.sources.line.data = { x: times, y: values, yhat };
     this.sources.band.data = bandPolygons(this.columns);
+    this.sources.lone.data = lonePoints(this.columns);
     this.glyphs.dots.visible = times.length < this.host.clientWidth / 12;  // few samples: each is seen, also a single one
     this.setWindow(...this.window);
     this.drawMarks();

@@ -20,16 +20,29 @@ export function columnsOf(view) {
     upper: orNaN(view.upper, n), score };
 }
 
-/** Appends one live row if it is newer than the last; gives whether it did. */
-export function append(columns, time, value, score, lower, upper, yhat) {
-  if (columns.times.length && time <= columns.times[columns.times.length - 1]) return false;
+/** Appends one live row if it is newer than the last; gives whether it did. More than `gap` ms after it the line begins anew. */
+export function append(columns, gap, time, value, score, lower, upper, yhat) {
+  const last = columns.times[columns.times.length - 1];
+  if (time <= last) return false;
+  if (gap && time - last > gap) push(columns, (time + last) / 2, NaN);
+  push(columns, time, value, score, lower, upper, yhat);
+  return true;
+}
+
+function push(columns, time, value, score, lower, upper, yhat) {
   columns.times.push(time);
   columns.values.push(value ?? NaN);
   columns.score.push(score ?? NaN);
   columns.lower.push(lower ?? NaN);
   columns.upper.push(upper ?? NaN);
   columns.yhat.push(yhat ?? NaN);
-  return true;
+}
+
+/** Rows with a value between rows without one, of which a line shows nothing. @returns {{x: number[], y: number[]}} */
+export function lonePoints({ times, values }) {
+  const known = (i) => !Number.isNaN(values[i] ?? NaN);
+  const at = values.map((_, i) => i).filter((i) => known(i) && !known(i - 1) && !known(i + 1));
+  return { x: at.map((i) => times[i]), y: at.map((i) => values[i]) };
 }
 
 /** Drops rows before `time`, but keeps one so that the line goes on to the edge. */

@@ -95,7 +95,7 @@ export class ChartCard {
 
   /** One live row; drawn by the next `tick`. */
   row(time, value, score, lower, upper, yhat) {
-    if (!this.columns || !append(this.columns, time, value, score, lower, upper, yhat)) return;
+    if (!this.columns || !append(this.columns, this.view.gap_ms, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, severity: "", yhat: yhat ?? null, lower, upper, why: "" });
     this.changed = true;
   }

@@ -32,6 +32,7 @@ export class MiniChart {
       const view = await api.view(this.text, end - this.span, end, 260);
       this.columns = columnsOf(view);
       this.unit = view.unit;
+      this.gap = view.gap_ms;
       this.anomalies = view.anomalies;
       this.fetchedAt = performance.now();
       this.chart.window = this.window();
@@ -54,7 +55,7 @@ export class MiniChart {
 
   /** One live row. */
   row(time, value, score, lower, upper, yhat) {
-    if (!this.columns || !append(this.columns, time, value, score, lower, upper, yhat)) return;
+    if (!this.columns || !append(this.columns, this.gap, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, lower, upper, yhat: yhat ?? null, severity: "", why: "" });
     this.changed = true;
   }
