@@ -702,7 +702,7 @@ class AlarmTable:
 
 def gap_middles(time: list[int], pixel: int) -> list[int]:
     """`almenara.plot.gaps.gaps`: the middles of times without rows, one distance after the other."""
-    steps = [b - a for a, b in zip(time, time[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(time)]
     if not steps:
         return []
     usual = sorted(steps)[(len(steps) - 1) // 2]

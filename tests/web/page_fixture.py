@@ -72,6 +72,11 @@ def all_series(scene: str) -> list[dict[str, str]]:
         for i in range(3000)
     ]
     found += [{"__name__": "cpu_percent", "node": node, "source": "simulated"} for node in ("web-1", "web-2")]
+    made = {"of": "temperature", "detector": "seasonal", "city": "Mumbai", "id": "CITIMUM", "source": "simulated"}
+    found = [
+        {"__name__": name} | made for name in ("anomaly", "anomaly_yhat")
+    ] + found  # made first: an index may be so
+    found.append({"__name__": "motor_temperature", "pump": "P001", "source": "simulated"})
     return [*found, {"__name__": "door_state", "room": EVIL}]
 
 

@@ -79,7 +79,7 @@ def test_overview_draws_the_host_with_learned_bands(server: Server, page: Browse
 def test_a_series_is_found_by_name_and_label(server: Server, page: Browser) -> None:
     page.open(f"{server.url}/series")
     page.type_text(".search", "mumbai temp")
-    page.wait_until(lambda: page.text(".finder-note") == "1 series", "one series left")
+    page.wait_until(lambda: page.text(".finder-note") == "3 series", "one series left, and what was made of it")
     page.click(".result-main")
     seen = chart(page)
     assert address(page)["name"] == [STAR]
@@ -89,6 +89,17 @@ def test_a_series_is_found_by_name_and_label(server: Server, page: Browser) -> N
     page.wait_until(lambda: "critical" in page.text(".readout"), "the newest row in words")
     assert "expected" in page.text(".readout")
     assert "anomalies in this window" in page.text(".card-anomalies")
+
+
+def test_what_was_measured_is_found_before_what_was_made_of_it(server: Server, page: Browser) -> None:
+    names = "return [...document.querySelectorAll('.group-name')].map((one) => one.textContent)"
+    page.open(f"{server.url}/series")
+    page.find(".group-name")
+    assert page.execute(names)[-2:] == ["anomaly", "anomaly_yhat"]
+    page.type_text(".search", "temperature")
+    page.wait_until(lambda: "series" in page.text(".finder-note"), "an answer")
+    assert page.execute(names) == ["temperature", "motor_temperature", "anomaly", "anomaly_yhat"]
+    assert "of: temperature" not in page.text(".filters")
 
 
 def test_search_over_thousands_narrows_by_label(server: Server, page: Browser) -> None:

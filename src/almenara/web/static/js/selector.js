@@ -29,11 +29,18 @@ export function labelPairs(labels) {
   return Object.entries(labels).filter(([k]) => k !== "__name__").sort(([a], [b]) => byCode(a, b));
 }
 
-/** A matcher `label=~".*words.*"`, case ignored, with everything special in `word` taken literally. */
-export function containing(label, word) {
+/** A matcher `label=~".*words.*"`, case ignored, with everything special in `word` taken literally. `begin`: at the beginning only. */
+export function containing(label, word, { begin = false } = {}) {
   const literal = word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
-  return `{${label}=~${quote(`(?i).*${literal}.*`)}}`;
+  return `{${label}=~${quote(`(?i)${begin ? "" : ".*"}${literal}.*`)}}`;
 }
+
+/** Names of the series that the hub makes of its judgement. */
+export const MADE = "anomaly(_yhat|_lower|_upper)?";
+const IS_MADE = new RegExp(`^${MADE}$`), IS_OWN = /^(almenara|puma)_/;
+
+/** What was measured comes first (0), then what hub and agent say of themselves, then what the hub makes of its judgement. */
+export const rankOfName = (name) => (IS_MADE.test(name) ? 2 : IS_OWN.test(name) ? 1 : 0);
 
 const UNIT_WORDS = /_(bytes_per_second|bytes_per_s|bits_per_second|per_s|per_second|bytes|percent|seconds|ms|celsius|bar|volts|amperes|watts|hertz|meters)(_total)?$/;
 

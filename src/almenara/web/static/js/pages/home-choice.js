@@ -1,7 +1,7 @@
 /** Chooses which series the overview draws, from the names that exist: the host first, then a plant, then whatever there is. */
 
 import * as api from "../api.js";
-import { seriesText, words } from "../selector.js";
+import { MADE, rankOfName, seriesText, words } from "../selector.js";
 
 /** What a host is asked about: a title, and names that answer it, best first. */
 const HOST = [
@@ -14,13 +14,12 @@ const HOST = [
   ["Disk read", [/disk.*read.*bytes/, /disk.*read/]],
   ["Disk write", [/disk.*writ.*bytes/, /disk.*writ/]],
 ];
-const OURS = /^(almenara_|anomaly|up$)/;
 const MOST = 8;
 const MOST_OF_PLANT = 12;
 
 /** @returns {Promise<{title: string, note: string, items: {labels: import("../selector.js").LabelSet, title: string}[]}[]>} */
 export async function chooseSections() {
-  const names = (await api.metricNames()).filter((one) => !OURS.test(one));
+  const names = (await api.metricNames()).filter((one) => rankOfName(one) === 0 && one !== "up");
   if (!names.length) return [];
   const [host, plant] = await Promise.all([chooseHost(names), choosePlant()]);
   const sections = [];
@@ -56,7 +55,7 @@ async function chooseHost(names) {
 
 /** The cities of a simulated plant, and of its other kinds one series each, of different machines in turn. */
 async function choosePlant() {
-  const found = await api.series(['{source="simulated",__name__!~"anomaly(_yhat|_lower|_upper)?"}'], 500);
+  const found = await api.series([`{source="simulated",__name__!~"${MADE}"}`], 500);
   const perName = new Map();
   for (const labels of found) {
     if (!perName.has(labels.__name__)) perName.set(labels.__name__, []);

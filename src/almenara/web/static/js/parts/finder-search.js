@@ -1,7 +1,7 @@
 /** Asks the hub for series by words and labels. The hub does the matching, so it stays quick with many thousands. */
 
 import * as api from "../api.js";
-import { containing, labelPairs } from "../selector.js";
+import { containing, labelPairs, MADE, rankOfName, seriesText } from "../selector.js";
 
 /** At most this many series come back from one search. */
 export const MOST = 1000;
@@ -18,16 +18,17 @@ async function keep(key, ask) {
   return value;
 }
 
-/** All metric names, sorted. @returns {Promise<string[]>} */
+/** All metric names, sorted; what was measured first. @returns {Promise<string[]>} */
 export async function names(signal) {
-  return (await keep("names", () => api.metricNames(signal))).slice().sort();
+  return (await keep("names", () => api.metricNames(signal))).slice().sort().sort((a, b) => rankOfName(a) - rankOfName(b));
 }
 
 /** The series of one name. */
 export const seriesOf = (name) => api.series([name], MOST);
 
 /**
- * Series in which every word occurs, in the name or in a label value, and that have all these labels.
+ * Series in which every word occurs, in the name or in a label value, and that have all these labels: what was measured before
+ * what the hub makes of it; names that are a word before names that begin with one, before names that hold one, before labels.
  * @param {string} query  words @param {string[]} where  "label=value"
  * @returns {Promise<{found: import("../selector.js").LabelSet[], cut: boolean}>}
  */
@@ -42,12 +43,19 @@ export async function search(query, where, signal) {
     selectors = ["__name__", ...labels].map((one) => containing(one, longest))
       .map((one) => (exact ? one.replace(/}$/, `,${exact}}`) : one));
   }
-  const answer = await api.series(selectors, MOST, signal);
+  const and = (matcher) => selectors.map((one) => one.replace(/}$/, `,${matcher}}`));
+  const begun = longest ? [containing("__name__", longest, { begin: true })].map((one) => (exact ? one.replace(/}$/, `,${exact}}`) : one)) : [];
+  const answers = await Promise.all([begun, and(`__name__!~"${MADE}"`), and(`__name__=~"${MADE}"`)]
+    .map((some) => (some.length ? api.series(some, MOST, signal) : [])));
+  const answer = [...new Map(answers.flat().map((labels) => [seriesText(labels), labels])).values()];
   const found = answer.filter((labels) => words.every((word) => Object.values(labels).some((v) => v.toLowerCase().includes(word)))
     && needed.every(([k, v]) => labels[k] === v));
-  const rank = (labels) => (labels.__name__.toLowerCase().startsWith(longest ?? "") ? 0 : 1);
-  return { found: found.sort((a, b) => rank(a) - rank(b)), cut: answer.length >= MOST };
+  const rank = ({ __name__: name }) => 10 * rankOfName(name) + Math.min(3, ...words.map((word) => fit(name.toLowerCase(), word)));
+  const cut = found.length > MOST || answers.some((one) => one.length >= MOST);
+  return { found: found.sort((a, b) => rank(a) - rank(b)).slice(0, MOST), cut };
 }
+
+const fit = (name, word) => (name === word ? 0 : name.startsWith(word) ? 1 : name.includes(word) ? 2 : 3);
 
 /**
  * Labels worth filtering by: shared by some of the results, but not by all; the most shared first.

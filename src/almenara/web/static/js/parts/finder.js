@@ -2,7 +2,7 @@
 
 import { later, h, put } from "../dom.js";
 import { count, plural } from "../format.js";
-import { labelPairs, seriesText } from "../selector.js";
+import { labelPairs, rankOfName, seriesText } from "../selector.js";
 import { facets, MOST, names, search, seriesOf } from "./finder-search.js";
 import { labelChips } from "./labels.js";
 
@@ -87,16 +87,18 @@ export class Finder {
   showFound({ found, cut }) {
     this.note.textContent = found.length ? (cut ? `The first ${count(MOST)} series; type more to narrow down` : plural(found.length, "series", "series"))
       : "Nothing found. Every word must occur in the name or in a label.";
-    this.showFilters(found);
+    const measured = found.filter((labels) => rankOfName(labels.__name__) < 2);
+    this.showFilters(measured.length ? measured : found);
     const groups = new Map();
     for (const labels of found) {
       if (!groups.has(labels.__name__)) groups.set(labels.__name__, []);
       groups.get(labels.__name__).push(labels);
     }
+    const made = [...groups.keys()].filter((name) => rankOfName(name) === 2).length;
     put(this.results, [...groups].map(([name, list], i) => {
       const body = h("div", { class: "group-body" });
       this.fillGroup(body, list);
-      return h("details", { class: "group", open: groups.size <= 12 || i < 6 },
+      return h("details", { class: "group", open: (groups.size <= 12 || i < 6) && (rankOfName(name) < 2 || made === groups.size) },
         h("summary", null, h("span", { class: "group-name" }, name), h("span", { class: "group-count" }, count(list.length))), body);
     }));
   }
