@@ -9,6 +9,8 @@ import httpx
 import pytest
 from tests.web.conftest import Served
 
+from almenara.web.guard import MAX_ADDRESSES, Tries
+
 TOKEN = "s3cret-token-0123456789"
 
 
@@ -186,6 +188,55 @@ def test_a_link_with_the_token_signs_in(locked: Served) -> None:
 def test_a_foreign_page_cannot_sign_a_browser_in(locked: Served) -> None:
     answer = locked.client.post("/login", data={"token": TOKEN}, headers={"origin": "http://evil.example"})
     assert answer.status_code == 403
+
+
+def test_an_address_that_guesses_has_to_wait(serving: Callable[..., Served]) -> None:
+    one = serving(token=TOKEN)
+    now = [0.0]
+    one.on_loop(lambda: setattr(one.app._guard.tries, "_clock", lambda: now[0]))
+    guesses = [one.client.post("/login", data={"token": f"guess {n}"}) for n in range(11)]
+    assert [answer.status_code for answer in guesses] == [401] * 10 + [429]
+    assert guesses[-1].headers["retry-after"] == "60"
+    assert "Try again in 60 s" in guesses[-1].text
+    assert one.client.post("/login", data={"token": TOKEN}).status_code == 429, "or guessing could go on"
+    assert one.client.get("/login").status_code == 200
+    assert one.client.get("/-/ready", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+    now[0] = 60.0
+    assert one.client.post("/login", data={"token": TOKEN}).status_code == 303
+
+
+def test_wrong_tries_are_counted_by_address_and_within_a_minute() -> None:
+    now = [0.0]
+    tries = Tries(lambda: now[0])
+    for second in range(12):
+        now[0] = second * 10.0
+        assert tries.wait_s("192.0.2.1") == 0, "ten in two minutes are no guessing"
+        tries.wrong("192.0.2.1")
+    for _ in range(10):
+        tries.wrong("192.0.2.2")
+    assert (tries.wait_s("192.0.2.2"), tries.wait_s("192.0.2.3")) == (60, 0)
+    tries.right("192.0.2.2")
+    assert tries.wait_s("192.0.2.2") == 0
+
+
+def test_an_ipv6_network_of_one_person_is_one_address() -> None:
+    tries = Tries(lambda: 0.0)
+    for n in range(10):
+        tries.wrong(f"2001:db8::{n:x}")
+    assert tries.wait_s("2001:db8::ffff") == 60
+    assert tries.wait_s("2001:db8:0:1::1") == 0
+    for _ in range(10):
+        tries.wrong("::ffff:192.0.2.1")  # as a socket of both families names an IPv4 address
+    assert tries.wait_s("::ffff:192.0.2.2") == 0
+
+
+def test_what_is_remembered_of_guessing_is_bounded() -> None:
+    tries = Tries(lambda: 0.0)
+    for n in range(MAX_ADDRESSES + 100):
+        for _ in range(20):
+            tries.wrong(f"10.0.{n // 256}.{n % 256}")
+    assert len(tries._wrong) == MAX_ADDRESSES
+    assert max(map(len, tries._wrong.values())) == 10
 
 
 def test_without_a_token_login_leads_home(served: Served) -> None:

@@ -11,9 +11,11 @@ import binascii
 import hashlib
 import hmac
 import re
-from collections.abc import Collection
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.requests import cookie_parser
@@ -27,6 +29,12 @@ OPEN_PATHS = frozenset({"/-/healthy", "/login"})
 #: Parameters that may carry the token; they are never passed on.
 SECRET_PARAMETERS = frozenset({"u", "p", "token"})
 
+#: Wrong tokens that one address may give to the login page in TRIES_S.
+MAX_TRIES = 10
+TRIES_S = 60.0
+#: Addresses whose wrong tries are remembered; of more the one that tried last longest ago is forgotten.
+MAX_ADDRESSES = 4096
+
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -39,6 +47,7 @@ class Guard:
         self._allowed = frozenset(name.lower() for name in allowed_hosts)
         self._known = lru_cache(maxsize=256)(self._is_allowed_host)
         self.session = session_of(token) if token else ""
+        self.tries = Tries()
 
     @property
     def needs_token(self) -> bool:
@@ -101,6 +110,44 @@ class Guard:
     def is_token(self, secret: bytes) -> bool:
         """Whether this is the token, compared in constant time."""
         return self._token is not None and hmac.compare_digest(secret, self._token)
+
+
+class Tries:
+    """Wrong tokens given to the login page, by address: at most MAX_TRIES within TRIES_S; its memory is bounded.
+
+    clock: seconds, rising. An IPv6 address stands for its /64, which one person may well have whole.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._wrong: OrderedDict[str, list[float]] = OrderedDict()
+
+    def wait_s(self, address: str) -> float:
+        """Seconds until this address may try again; 0 = now."""
+        wrong = self._wrong.get(_household(address), [])
+        return max(0.0, wrong[0] + TRIES_S - self._clock()) if len(wrong) >= MAX_TRIES else 0.0
+
+    def wrong(self, address: str) -> None:
+        """Note a wrong token."""
+        key = _household(address)
+        times = self._wrong.pop(key, [])
+        self._wrong[key] = [*times, self._clock()][-MAX_TRIES:]
+        if len(self._wrong) > MAX_ADDRESSES:
+            self._wrong.popitem(last=False)
+
+    def right(self, address: str) -> None:
+        """Forget the wrong tokens of an address that knows the right one."""
+        self._wrong.pop(_household(address), None)
+
+
+def _household(address: str) -> str:
+    try:
+        given = ip_address(address)
+    except ValueError:  # a socket without addresses
+        return ""
+    if isinstance(given, IPv6Address) and given.ipv4_mapped is None:
+        return str(ip_network((given, 64), strict=False))
+    return address
 
 
 def session_of(token: str) -> str:

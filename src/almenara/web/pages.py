@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
-import html
+import math
 import mimetypes
 import re
 from dataclasses import dataclass
@@ -119,9 +119,16 @@ class Pages:
             return RedirectResponse("/", 303)
         if not given:
             return HTMLResponse(_LOGIN.format(message=""), headers={"cache-control": "no-store"})
+        address, tries = request.client.host if request.client else "", self._guard.tries
+        if wait_s := tries.wait_s(address):  # also with the right one, or guessing could go on
+            told = f"Too many wrong tokens from your address. Try again in {math.ceil(wait_s)} s."
+            headers = {"cache-control": "no-store", "retry-after": str(math.ceil(wait_s))}
+            return HTMLResponse(_LOGIN.format(message=told), 429, headers=headers)
         if not self._guard.is_token(given.encode()):
-            wrong = html.escape("That is not the token.")
+            tries.wrong(address)
+            wrong = "That is not the token."
             return HTMLResponse(_LOGIN.format(message=wrong), 401, headers={"cache-control": "no-store"})
+        tries.right(address)
         answer = RedirectResponse("/", 303, headers={"cache-control": "no-store"})
         answer.set_cookie(
             COOKIE,
