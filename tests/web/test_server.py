@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -148,8 +149,14 @@ def test_a_bug_is_500_in_json_and_logged_without_parameters(
 def test_a_taken_port_says_what_to_do() -> None:
     with bind("127.0.0.1", 0) as sock:
         port = sock.getsockname()[1]
-        with pytest.raises(AlmenaraError, match=f"another program listens there; .*--http 127.0.0.1:{port + 1}"):
+        with pytest.raises(AlmenaraError, match=f"^HTTP on 127.0.0.1:{port}: another program listens") as caught:
             bind("127.0.0.1", port)
+    said = str(caught.value)
+    option, key = re.search("almenara up --http (\\S+),", said), re.search(r'\[http\] listen = "(\S+)"', said)
+    assert option
+    assert key
+    assert option[1] == key[1]
+    bind("127.0.0.1", int(option[1].rpartition(":")[2])).close()  # the port that is proposed is free
 
 
 def test_an_address_that_is_not_ours_says_so() -> None:

@@ -170,7 +170,10 @@ class _Hub:
             return built
         except PortTaken as error:
             if "mqtt.listen" in self._config.given:
-                raise AlmenaraError(f"--mqtt {error}") from error
+                raise AlmenaraError(
+                    f"MQTT on {error}: almenara up --mqtt {error.host}:PORT, or in the config file "
+                    f'[mqtt] listen = "{error.host}:PORT"'
+                ) from error
         taken = self._config.mqtt.listen
         host, port = split_address(taken)
         for other in range(port + 1, port + NEXT_PORTS):
@@ -181,7 +184,9 @@ class _Hub:
                     f'{taken} has another broker. To read from that one instead: [mqtt] url = "mqtt://{taken}"'
                 )
                 return moved
-        raise AlmenaraError(f"{host}: ports {port} to {port + NEXT_PORTS - 1} are all taken; choose one with --mqtt")
+        raise AlmenaraError(
+            f"{host}: ports {port} to {port + NEXT_PORTS - 1} are all taken; choose one with --mqtt HOST:PORT"
+        )
 
     async def _serve(self, running: Running, http: socket.socket) -> None:
         pipeline = running.built.pipeline

@@ -20,6 +20,8 @@ HEAD_BYTES = 64 * 1024
 #: A request's headers must be complete this long after its first byte, or after the connection was made.
 HEAD_TIMEOUT_S = 30.0
 _SWEEP_S = 5.0
+#: Of so many ports after a taken one the first free one is proposed.
+_NEXT_PORTS = 20
 
 
 class Protocol(HttpToolsProtocol):
@@ -64,7 +66,7 @@ def bind(host: str, port: int) -> socket.socket:
         )[0]
     except socket.gaierror as error:
         raise AlmenaraError(
-            f"--http {host}:{port}: {host!r} is no address of this machine ({error.strerror})"
+            f"HTTP on {host}:{port}: {host!r} is no address of this machine ({error.strerror})"
         ) from error
     sock = socket.socket(family, kind, proto)
     try:
@@ -74,19 +76,35 @@ def bind(host: str, port: int) -> socket.socket:
         sock.setblocking(False)
     except OSError as error:
         sock.close()
-        raise AlmenaraError(f"--http {host}:{port}: {_why(error, host, port)}") from error
+        raise AlmenaraError(f"HTTP on {host}:{port}: {_why(error, host, port)}") from error
     return sock
 
 
 def _why(error: OSError, host: str, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
-        other = port + 1 if port < 65535 else port - 1
-        return f"another program listens there; stop it, or choose another address, such as --http {host}:{other}"
+        other = next((p for p in range(port + 1, min(port + _NEXT_PORTS, 65_536)) if _is_free(host, p)), 0)
+        where = f"[{host}]" if ":" in host else host
+        free = f"{where}:{other or 'PORT'}"
+        return (
+            "another program listens there, perhaps another hub; stop it, or choose another port: "
+            f'almenara up --http {free}, or in the config file [http] listen = "{free}"'
+        )
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine has no such address; use 127.0.0.1, or 0.0.0.0 for all of its addresses"
     if error.errno == errno.EACCES:
         return "ports below 1024 need rights that this user does not have; choose a higher one"
     return str(error.strerror or error)
+
+
+def _is_free(host: str, port: int) -> bool:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 async def serve(
@@ -108,7 +126,7 @@ async def serve(
     try:
         if not app.needs_token and not is_loopback(sock.getsockname()[0]):
             raise AlmenaraError(
-                f"--http {host}:{port} can be reached by other machines, and no token is set; "
+                f"HTTP on {host}:{port} can be reached by other machines, and no token is set; "
                 "set [http] token, or let --listen-all make one"
             )
         await _run(app, sock, stop, grace_s, max_connections)
