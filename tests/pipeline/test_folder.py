@@ -8,6 +8,7 @@ import pytest
 
 from almenara.model.errors import FolderError
 from almenara.pipeline.folder import DataFolder
+from small_disk import fill, free, small_disk
 
 
 def test_two_hubs_never_share_a_folder(tmp_path: Path) -> None:
@@ -36,3 +37,15 @@ def test_a_start_that_died_at_once_does_not_spoil_the_folder(tmp_path: Path) -> 
     (tmp_path / "lock").touch()
     (tmp_path / "format.new").write_text("")
     DataFolder(tmp_path).close()
+
+
+def test_a_folder_without_room_is_said_in_one_line_and_let_go(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        DataFolder(disk / "data").close()
+        fill(disk)
+        for folder in ("data", "another"):
+            with pytest.raises(FolderError, match=f"{folder}: cannot be .*: No space left on device"):
+                DataFolder(disk / folder)
+        free(disk)
+        DataFolder(disk / "data").close()
+        DataFolder(disk / "another").close()

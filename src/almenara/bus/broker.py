@@ -14,7 +14,7 @@ from typing import Any
 from almenara.bus.server import Login, Server, Settings, end_leftover
 from almenara.bus.wire import Wire
 from almenara.model.disk import trial_write
-from almenara.model.errors import AlmenaraError, Problem
+from almenara.model.errors import AlmenaraError, BusError, Problem
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,8 @@ class Broker:
         """Ready for clients. Raises PortTaken, BusError, MissingExtra."""
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         await end_leftover(self.settings.folder)
+        if why := await self._disk_refuses():  # else the program would wait for its own log for ever
+            raise BusError(f"{self.folder}: the embedded broker cannot write there: {why}; free some space")
         await self._launch()
         self._supervisor = asyncio.create_task(self._supervise(), name="broker supervisor")
 

@@ -12,6 +12,7 @@ import shutil
 import sqlite3
 from pathlib import Path
 
+from almenara.model.disk import trial_write
 from almenara.model.errors import FolderError
 from almenara.pipeline.log import sync_folder
 
@@ -38,8 +39,12 @@ class DataFolder:
             self.log, self.store, self.state, self.broker, self.aside = (
                 self._sub(name) for name in ("log", "store", "state", "broker", "aside")
             )
-        except BaseException:
+            trial_write(self.log)  # without a megabyte nothing begins well, and most parts would say so less clearly
+        except BaseException as error:
             os.close(self._lock)
+            if isinstance(error, OSError):
+                why = f"cannot be written: {error.strerror}; free some space, or mend the disk, and start again"
+                raise FolderError(f"{path}: {why}") from error
             raise
 
     def _take_lock(self) -> None:
