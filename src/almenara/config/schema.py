@@ -78,14 +78,10 @@ class Site:
     Options:
         name: What people call it; it heads pages and messages.
         timezone: The zone whose days and hours seasons follow, such as "Europe/Madrid".
-        country: Two letters (ISO 3166), for public holidays.
     """
 
     name: str = ""
     timezone: Annotated[str, Must('the name of a time zone, such as "Europe/Madrid"', _is_zone)] = "UTC"
-    country: Annotated[str, Must('two capital letters, such as "ES"', lambda t: bool(re.fullmatch("[A-Z]{2}|", t)))] = (
-        ""
-    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
