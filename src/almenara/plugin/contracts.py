@@ -207,6 +207,13 @@ class StoreReader(Protocol):
     def last(self, selection: Selection, before: int | None = None) -> Batch:
         """The last row of each series (before `before`), for those that have one, ordered by id."""
 
+    def find(self, series: SeriesList, id: Column, time: Column) -> Batch:
+        """The rows stored under exactly these (id, time), which are ordered by both, each once; of those that are not
+        there, nothing."""
+
+    def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
+        """The newest events in [start, end), newest first."""
+
     def close(self) -> None:
         """Give the session back."""
 

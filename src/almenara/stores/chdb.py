@@ -24,7 +24,7 @@ from almenara.plugin.contracts import Selection
 from almenara.stores.dirty import HOUR_NS, Dirty, pairs_of, split_pairs
 from almenara.stores.engine import Engine, explain
 from almenara.stores.latest import Latest
-from almenara.stores.reading import ChdbReader, count_rows, last_before
+from almenara.stores.reading import ChdbReader, count_rows, last_before, read_events
 from almenara.stores.rows import check_series, checked_ids, checked_rows
 from almenara.stores.tables import CREATE, HIGHEST, LOWEST, ROLLUPS, bucket, clip, ids_sql, time_sql
 
@@ -107,12 +107,7 @@ class Chdb:
 
     def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
         """The newest events in [start, end), newest first. From the writing thread."""
-        sql = (
-            f"SELECT ts, labels, text FROM events FINAL WHERE {time_sql([(clip(start), clip(end))])} "
-            f"ORDER BY ts DESC, seq DESC, n DESC LIMIT {limit}"
-        )
-        columns = self._session.query(sql, "reading events")
-        return [Event(int(t), _labels(labels), text.decode()) for t, labels, text in zip(*columns, strict=True)]
+        return read_events(self._session, start, end, limit)
 
     def delete_events(self, start: int, end: int) -> int:
         """Remove events in [start, end); says how many went."""
@@ -304,11 +299,6 @@ class Chdb:
             f"SELECT DISTINCT sid, {hour} FROM samples {newer} ORDER BY sid, hour", "reading hours"
         )
         self._dirty.add(pairs_of(*pairs))
-
-
-def _labels(joined: bytes) -> tuple[tuple[str, str], ...]:
-    fields = (field.partition(EQUALS) for field in joined.split(FIELD)) if joined else ()
-    return tuple((k.decode(), v.decode()) for k, _, v in fields)
 
 
 def _swap(path: Path) -> None:

@@ -12,7 +12,8 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
-from almenara.model.batch import Batch, Event
+from almenara.model.batch import Batch, Column, Event
+from almenara.model.series import SeriesList
 from almenara.plugin.contracts import Selection
 from almenara.stores.rows import check_buckets, check_series, checked_ids, checked_rows, last_of_each, reduce_buckets
 
@@ -146,6 +147,20 @@ class MemoryReader:
         id, time, value = id[wanted], time[wanted], value[wanted]
         ends = last_of_each(id)
         return Batch(selection.series, id[ends], time[ends], value[ends])
+
+    def find(self, series: SeriesList, id: Column, time: Column) -> Batch:
+        """The rows stored under exactly these (id, time), ordered by both."""
+        id, time, _ = checked_rows(Batch(series, id, time, np.zeros(len(id))))
+        my_id, my_time, my_value, _ = self._store._columns
+        some = np.flatnonzero(np.isin(my_id, id) & np.isin(my_time, time))
+        wanted = set(zip(id.tolist(), time.tolist(), strict=True))
+        rows = zip(some.tolist(), my_id[some].tolist(), my_time[some].tolist(), strict=True)
+        at = np.array([k for k, i, t in rows if (i, t) in wanted], np.int64)
+        return Batch(series, my_id[at], my_time[at], my_value[at])
+
+    def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
+        """The newest events in [start, end), newest first."""
+        return self._store.read_events(start, end, limit)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from almenara.model.batch import Batch
+from almenara.model.batch import Batch, Column, Event
+from almenara.model.series import EQUALS, FIELD, SeriesList
 from almenara.plugin.contracts import Selection
 from almenara.stores.dirty import HOUR_NS, Dirty
 from almenara.stores.engine import Session
 from almenara.stores.latest import Latest
-from almenara.stores.rows import Rows, check_buckets, checked_ids
+from almenara.stores.rows import Rows, check_buckets, checked_ids, checked_rows
 from almenara.stores.tables import AGGREGATES, LOWEST, ROLLUPS, bucket, clip, ids_sql, time_sql
 
 Ranges = list[tuple[int, int]]
@@ -91,6 +92,7 @@ class ChdbReader:
 
     def __init__(self, session: Session, latest: Latest, dirty: Dirty):
         self._session, self._latest, self._dirty = session, latest, dirty
+        self._asks = False  # whether the table for `find` is there
 
     def read(
         self,
@@ -128,6 +130,28 @@ class ChdbReader:
         older = last_before(self._session, id[late], before)
         return Batch(selection.series, *_in_order((id[~late], time[~late], value[~late]), older))
 
+    def find(self, series: SeriesList, id: Column, time: Column) -> Batch:
+        """The rows stored under exactly these (id, time), ordered by both."""
+        id, time, _ = checked_rows(Batch(series, id, time, np.zeros(len(id))))
+        if not len(id):
+            return Batch(series, *_rows([]))
+        if not self._asks:
+            self._session.do("CREATE TEMPORARY TABLE asked (sid UInt32, ts Int64)")
+            self._asks = True
+        self._session.do("TRUNCATE TABLE asked")
+        columns = [("sid", "UInt32", id.view(np.uint32)), ("ts", "Int64", time)]
+        self._session.insert("asked", columns, len(id), "finding rows", "1")
+        sql = (
+            f"SELECT sid, ts, v FROM samples FINAL WHERE sid >= {id[0]} AND sid <= {id[-1]} "
+            f"AND ts >= {time.min()} AND ts <= {time.max()} AND (sid, ts) IN (SELECT sid, ts FROM asked) "
+            "ORDER BY sid, ts"
+        )
+        return Batch(series, *_rows(self._session.query(sql, "finding rows")))
+
+    def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
+        """The newest events in [start, end), newest first."""
+        return read_events(self._session, start, end, limit)
+
     def close(self) -> None:
         """Give the session back."""
         self._session.close()
@@ -154,6 +178,21 @@ class ChdbReader:
             return [(start, end)]
         dirty = _runs(self._dirty.hours(id, first, last))
         return _merged([(start, first * HOUR_NS), *dirty, (last * HOUR_NS, end)])
+
+
+def read_events(session: Session, start: int, end: int, limit: int) -> list[Event]:
+    """The newest events in [start, end), newest first."""
+    sql = (
+        f"SELECT ts, labels, text FROM events FINAL WHERE {time_sql([(clip(start), clip(end))])} "
+        f"ORDER BY ts DESC, seq DESC, n DESC LIMIT {limit}"
+    )
+    columns = session.query(sql, "reading events")
+    return [Event(int(t), _labels(labels), text.decode()) for t, labels, text in zip(*columns, strict=True)]
+
+
+def _labels(joined: bytes) -> tuple[tuple[str, str], ...]:
+    fields = (field.partition(EQUALS) for field in joined.split(FIELD)) if joined else ()
+    return tuple((k.decode(), v.decode()) for k, _, v in fields)
 
 
 def count_rows(session: Session, table: str, conditions: Sequence[str]) -> int:

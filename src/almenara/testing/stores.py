@@ -211,6 +211,23 @@ def last_before_looks_as_far_back_as_needed(store: Store) -> None:
         same(reader.last(select([3, 4, 11]), before), twin.last([3, 4, 11], before))
 
 
+def exactly_the_rows_that_are_asked_for_are_found(store: Store) -> None:
+    twin, rows = Twin(), random_rows(11, 2000, 5, 3 * DAY_NS)
+    fill(store, twin, rows[:1200], 1)
+    fill(store, twin, rows[1000:], 2)
+    reader, table = store.reader(), SeriesTable()
+    asked = sorted({(id, time) for id, time, _ in rows[::3]} | {(id + 1, time) for id, time, _ in rows[::7]} | {(9, 1)})
+    for some in (asked, asked[:1], asked[5:6], [], [(9, 1)], asked):
+        id, time = np.array([i for i, _ in some], np.int32), np.array([t for _, t in some], np.int64)
+        there = [(i, t, twin.rows[i, t][1]) for i, t in some if (i, t) in twin.rows]
+        same(reader.find(table, id, time), there)
+    try:
+        reader.find(table, np.array([1, 0], np.int32), np.array([NOW, NOW]))
+    except StoreError:
+        return
+    raise AssertionError("taken, though not in order")
+
+
 def a_bucket_that_makes_no_sense_is_an_error(store: Store) -> None:
     store.append(batch_of([(0, NOW, 1.0)]), 1)
     reader = store.reader()
@@ -315,7 +332,7 @@ def events_come_back_newest_first(store: Store) -> None:
     store.append_events([], 3)
     assert store.read_events(LOWEST, HIGHEST) == events[::-1]
     assert store.read_events(LOWEST, HIGHEST, limit=3) == events[:-4:-1]
-    assert store.read_events(NOW + 1, NOW + 3) == events[5:1:-1]
+    assert store.reader().read_events(NOW + 1, NOW + 3) == store.read_events(NOW + 1, NOW + 3) == events[5:1:-1]
     assert store.delete_events(-(1 << 63), NOW + 2) == 4
     assert store.delete_events(LOWEST, NOW + 2) == 0
     assert store.read_events(LOWEST, HIGHEST) == events[:3:-1]
@@ -371,6 +388,7 @@ CASES: tuple[Callable[[Store], None], ...] = (
     nothing_selected_or_given_is_nothing,
     since_seq_gives_only_what_came_later,
     last_before_looks_as_far_back_as_needed,
+    exactly_the_rows_that_are_asked_for_are_found,
     a_bucket_that_makes_no_sense_is_an_error,
     late_and_overwritten_rows_repair_what_was_rolled_up,
     deleted_rows_are_gone_at_once,
