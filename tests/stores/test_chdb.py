@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +22,7 @@ from almenara.model.time import HOUR_NS, MINUTE_NS
 from almenara.stores.chdb import Chdb
 from almenara.stores.dirty import pairs_of, split_pairs
 from almenara.testing.twin import HIGHEST, LOWEST, NOW, batch_of, rows_of, same, select
+from small_disk import small_disk
 
 HOUR = NOW // HOUR_NS * HOUR_NS
 
@@ -217,29 +217,16 @@ def _noise(seq: int) -> Batch:
 
 
 def test_a_full_disk_is_named_and_nothing_acknowledged_is_lost(tmp_path: Path) -> None:
-    disk = tmp_path / "small"
-    disk.mkdir()
-    mount = shutil.which("mount")
-    if (
-        mount is None
-        or os.geteuid()
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=24m", "none", str(disk)]).returncode
-    ):
-        pytest.skip("needs the right to mount a small tmpfs")
-    try:
-        store = Chdb(disk / "store")
+    with small_disk(tmp_path / "small", 24) as disk, closing(Chdb(disk / "store")) as store:
         kept = 0
         with pytest.raises(DiskFull, match="no space left"):  # noqa: PT012
             for kept in range(60):
                 store.append(_noise(kept), kept)
         assert kept > 2
         assert len(store.reader().read(select([0]), LOWEST, HIGHEST)) == kept * 100_000
-        subprocess.run([mount, "-o", "remount,size=200m", str(disk)], check=True)
+        subprocess.run(["mount", "-o", "remount,size=200m", str(disk)], check=True)
         store.append(_noise(kept), kept)
         assert len(store.reader().read(select([0]), LOWEST, HIGHEST)) == (kept + 1) * 100_000
-    finally:
-        store.close()
-        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_pairs_of_far_times_keep_their_hours() -> None:
