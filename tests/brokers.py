@@ -15,7 +15,7 @@ from typing import Any
 
 from almenara.bus.contract import Bus
 from almenara.bus.embedded import EmbeddedBus
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.transports.mqtt import Mqtt
 
 PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
@@ -106,7 +106,7 @@ async def reading(bus: Bus, resume: int = -1) -> AsyncIterator[list[Packet]]:
         async for packets in bus.receive():
             heard.extend(packets)
             for packet in packets:
-                packet.done(None)
+                packet.done(Outcome())
 
     await bus.start(resume)
     reader = asyncio.create_task(read())

@@ -39,12 +39,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[left_out] = {}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # Tests with MQTT clients of their own go first: the client library waits with select(), which sees no descriptor
-    # past 1023, and chdb keeps five threads and their descriptors for each store that was ever opened in a process.
-    items.sort(key=lambda item: not {"system", "transports", "bus", "notifiers"} & set(item.path.parts))
-
-
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing := missing_of(item):
         item.config.stash[left_out].setdefault(" ".join(missing), []).append(item.nodeid)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that tests of real parts need, where this user may; the tests name what is missing elsewhere.
 set -u
-wanted="mosquitto mosquitto-clients chromium chromium-driver fonts-dejavu-core curl prometheus victoria-metrics influxdb influxdb-client collectd-core nagios4-core monitoring-plugins-basic nsca-client libcoap3-bin rrdtool netcat-openbsd zabbix-agent"
+wanted="mosquitto mosquitto-clients openssl chromium chromium-driver fonts-dejavu-core curl prometheus victoria-metrics influxdb influxdb-client collectd-core nagios4-core monitoring-plugins-basic nsca-client libcoap3-bin rrdtool netcat-openbsd zabbix-agent"
 missing=""
 for package in $wanted; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"

@@ -19,7 +19,7 @@ import pytest
 
 import slim
 from almenara.model.topic import status_topic
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.transports.mqtt import Mqtt
 from brokers import broker_pid, embedded, mosquitto, reading, until
 
@@ -102,7 +102,7 @@ async def hearing(port: int, topic: str, client_id: str = "") -> Any:
         async for packets in ear.receive():
             heard.extend(p.payload for p in packets)
             for packet in packets:
-                packet.done(None)
+                packet.done(Outcome())
 
     listening = asyncio.create_task(listen())
     await ear.check()

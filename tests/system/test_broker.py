@@ -19,7 +19,7 @@ from almenara.bus.embedded import EmbeddedBus
 from almenara.bus.external import ExternalBus
 from almenara.model.errors import BusError, PortTaken, Refused
 from almenara.model.topic import status_topic
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 from almenara.transports.mqtt import Mqtt
 from brokers import broker_pid, embedded, mosquitto, mosquitto_pub, mosquitto_sub, reading, send_all, until
 
@@ -67,7 +67,7 @@ def test_no_message_is_lost_or_doubled_over_kills_of_broker_and_reader(
 
     async def send(port: int) -> None:
         device = Mqtt(url=f"mqtt://127.0.0.1:{port}", client_id="device")
-        device._client.reconnect_delay_set(0.1, 0.2)
+        device._thread.first_wait_s, device._thread.longest_wait_s = 0.1, 0.2
         for start in range(0, total, 20):
             if start == 1500:
                 await broker_died.wait()
@@ -345,6 +345,7 @@ def test_a_broker_folder_that_was_removed_does_not_swallow_new_messages(tmp_path
 READER = """
 import asyncio, os, sys
 from almenara.bus.external import ExternalBus
+from almenara.plugin.contracts import Outcome
 
 async def run():
     bus = ExternalBus({url!r}, client_id="hub", name="test")
@@ -353,7 +354,7 @@ async def run():
         for packet in packets:
             if packet.payload == b"40":
                 os._exit(9)
-            packet.done(None)
+            packet.done(Outcome())
             print(packet.payload.decode(), flush=True)
 
 asyncio.run(run())
@@ -388,7 +389,7 @@ def test_what_was_not_done_when_the_hub_died_comes_again(tmp_path: Path, free_po
 def test_an_external_broker_may_be_killed(tmp_path: Path, free_port: Callable[[], int], version: str) -> None:
     async def run(broker: object, url: str, port: int) -> None:
         bus = ExternalBus(url, client_id="hub", name="test", version=version)  # type: ignore[arg-type]
-        bus._mqtt._client.reconnect_delay_set(0.1, 0.2)
+        bus._mqtt._thread.first_wait_s, bus._mqtt._thread.longest_wait_s = 0.1, 0.2
         async with reading(bus) as heard:
             await until(lambda: not bus.problems)
             for qos in "01":
@@ -426,10 +427,10 @@ def test_a_packet_that_the_hub_refused_comes_again_without_the_broker(
         await mosquitto_pub(bus.address, "-t", "a/b", "-m", "x", "-q", "1")
         received = bus.receive()
         (packet,) = await anext(received)
-        packet.done(Refused("full", retry_after_s=0.01))
+        packet.done(Outcome(error=Refused("full", retry_after_s=0.01)))
         (again,) = await asyncio.wait_for(anext(received), 5)
         assert again.payload == packet.payload
-        again.done(None)
+        again.done(Outcome())
         await bus.stop()
 
     port = free_port()

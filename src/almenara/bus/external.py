@@ -30,8 +30,8 @@ class ExternalBus:
         username: User name at the broker; empty for none.
         password: Its password.
         ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
-        certificate: PEM file of our own certificate, where the broker asks for one.
-        key: PEM file of its private key.
+        cert_file: PEM file of our own certificate, where the broker asks for one.
+        key_file: PEM file of its private key, without a passphrase; empty: it is in cert_file too.
         version: Version of MQTT, "3.1.1" or "5".
         name: Name of this hub in `almenara/hub/NAME/status`; empty: the host's name.
         ignore_root: First level of the topics that are the hub's own output and no input.
@@ -46,8 +46,8 @@ class ExternalBus:
         username: str = "",
         password: Secret | str = "",
         ca_file: str = "",
-        certificate: str = "",
-        key: str = "",
+        cert_file: str = "",
+        key_file: str = "",
         version: Literal["3.1.1", "5"] = "3.1.1",
         name: str = "",
         ignore_root: str = ROOT,
@@ -56,7 +56,7 @@ class ExternalBus:
         name = name or socket.gethostname()
         self._mqtt = Mqtt(
             url=url, client_id=client_id or f"almenara-hub-{slug(name)}", topics=topics, username=username,
-            password=Secret(password), ca_file=ca_file, certificate=certificate, key=key, version=version,
+            password=Secret(password), ca_file=ca_file, cert_file=cert_file, key_file=key_file, version=version,
             will_topic=status_topic("hub", name), clock=clock,
         )  # fmt: skip
         self.address = str(self._mqtt.address)

@@ -53,6 +53,9 @@ def _link(options: Config, name: str, client_id: str) -> Mqtt:
         client_id=client_id,
         username=mqtt.username,
         password=mqtt.password,
+        ca_file=mqtt.ca_file,
+        cert_file=mqtt.cert_file,
+        key_file=mqtt.key_file,
         will_topic=status_topic("agent", name),
     )
     if mqtt.password and not link.address.tls and not is_loopback(link.address.host):

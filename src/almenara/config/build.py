@@ -131,8 +131,9 @@ def make_bus(config: Config, folder: DataFolder, clock: Callable[[], int]) -> Bu
     if not mqtt.url:
         return _embedded(config, folder, clock)
     return ExternalBus(
-        mqtt.url, topics=mqtt.topics, username=mqtt.username, password=mqtt.password, name=config.site.name, clock=clock
-    )
+        mqtt.url, topics=mqtt.topics, username=mqtt.username, password=mqtt.password, ca_file=mqtt.ca_file,
+        cert_file=mqtt.cert_file, key_file=mqtt.key_file, name=config.site.name, clock=clock,
+    )  # fmt: skip
 
 
 def _embedded(config: Config, folder: DataFolder, clock: Callable[[], int]) -> EmbeddedBus:

@@ -16,6 +16,7 @@ from almenara.config.lines import join, line_of, locate
 from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
+from almenara.model.tls import client_context
 from almenara.plugin import options, registry
 
 MAX_BYTES = 4_000_000
@@ -265,6 +266,8 @@ class _Check:
         if open_broker and not schema.is_loopback(schema.split_address(mqtt.listen)[0]):
             what = f"{mqtt.listen} can be reached from other machines, and there is no username and password"
             self.say("mqtt.listen", what, "set mqtt.username and mqtt.password, or start with --listen-all")
+        if mqtt:
+            self.tls(mqtt)
         if data and 0 < data.retention < SHORTEST_RETENTION_S:
             what = f"must be 0 (nothing is ever deleted) or at least 1h; got {format_duration(data.retention)}"
             self.say("data.retention", what)
@@ -274,6 +277,15 @@ class _Check:
             self.say("data.store", f"no store is called {options.show(data.store)}; installed: {installed}")
         for i, text in enumerate(publish.judged if publish else ()):
             self.selector(f"publish.judged[{i}]", text)
+
+    def tls(self, mqtt: Mqtt) -> None:
+        """Whether the files for TLS can be used."""
+        files = {"ca_file": mqtt.ca_file, "cert_file": mqtt.cert_file, "key_file": mqtt.key_file}
+        try:
+            client_context(mqtt.url or f"mqtt://{mqtt.listen}", **files)
+        except ConfigError as error:
+            for problem in error.problems:
+                self.say(f"mqtt.{problem.where}", problem.message, problem.hint)
 
 
 _OPEN_HTTP = 'set http.token (for example "env:ALMENARA_TOKEN"), or start with --listen-all, which makes one'

@@ -109,6 +109,9 @@ class Mqtt:
         url: A broker of yours, "mqtt://HOST:PORT" or "mqtts://HOST:PORT" (TLS); ours is then not started.
         username: Who may connect to our broker, or who we are at yours.
         password: The password that goes with it.
+        ca_file: PEM file of the authority that signed your broker's certificate; empty: those of the system.
+        cert_file: PEM file of our own certificate, where your broker asks for one.
+        key_file: PEM file of its private key, without a passphrase; empty: it is in cert_file too.
         topics: Which topics to read.
     """
 
@@ -117,6 +120,9 @@ class Mqtt:
     url: Annotated[str, Must('"mqtt://HOST:PORT" or "mqtts://HOST:PORT"', lambda t: not t or _is_broker(t))] = ""
     username: str = ""
     password: Secret = NO_SECRET
+    ca_file: str = ""
+    cert_file: str = ""
+    key_file: str = ""
     topics: list[TopicFilter] = field(default_factory=lambda: ["#"])
 
 

@@ -9,9 +9,9 @@ import asyncio
 import json
 import math
 import secrets
-import ssl
+import selectors
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -20,8 +20,11 @@ import paho.mqtt.client as paho
 from almenara.model.alarm import Evidence, Incident, State, Transition
 from almenara.model.errors import ConfigError, NotifyError, Problem
 from almenara.model.time import format_time
+from almenara.model.tls import client_context
 from almenara.model.topic import ROOT, slug
 from almenara.plugin.options import Secret
+
+_TURN_S = 0.05  # longest wait for the broker before looking again
 
 
 class Message(NamedTuple):
@@ -75,6 +78,8 @@ class MqttNotifier:
         username: User name at the broker; empty for none.
         password: Its password.
         ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
+        cert_file: PEM file of our own certificate, where the broker asks for one.
+        key_file: PEM file of its private key, without a passphrase; empty: it is in cert_file too.
         timeout_s: Longest time for one notification.
     """
 
@@ -86,6 +91,8 @@ class MqttNotifier:
         username: str = "",
         password: Secret = Secret(""),
         ca_file: str = "",
+        cert_file: str = "",
+        key_file: str = "",
         timeout_s: float = 10.0,
     ) -> None:
         parts = urlsplit(url)
@@ -96,7 +103,7 @@ class MqttNotifier:
         self._root, self._timeout_s = root, timeout_s
         self._host, self._port = parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
         self._login = (username, str(password))
-        self._tls = ssl.create_default_context(cafile=ca_file or None) if parts.scheme == "mqtts" else None
+        self._tls = client_context(url, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
 
     async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
         """Publish each member's last state; returns when the broker has all. The graph is not sent. Raises
@@ -109,30 +116,47 @@ class MqttNotifier:
 
     def _publish(self, messages: Sequence[Message]) -> None:
         """Connect, publish, hang up. Alarms are rare: a connection kept open for them would be one more to watch."""
-        deadline = time.monotonic() + self._timeout_s
         refused: list[str] = []
         client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2, client_id=f"almenara-{secrets.token_hex(6)}", protocol=paho.MQTTv311
+            paho.CallbackAPIVersion.VERSION2,
+            client_id=f"almenara-{secrets.token_hex(6)}",
+            protocol=paho.MQTTv311,
+            reconnect_on_failure=False,
         )
         client.on_connect = lambda _c, _d, _f, reason, _p: refused.append(str(reason)) if reason.is_failure else None
+        client.on_socket_register_write = lambda *_: None  # we write, below
         if self._login[0]:
             client.username_pw_set(*self._login)
         if self._tls is not None:
             client.tls_set_context(self._tls)
         client.connect_timeout = self._timeout_s
         client.connect(self._host, self._port)
-        client.loop_start()
         try:
             sent = [client.publish(m.topic, m.payload, qos=1, retain=m.retain) for m in messages]
-            while not all(map(_is_published, sent)):
-                if refused:
-                    raise ConnectionRefusedError(refused[0])
+            self._until(client, lambda: bool(refused) or all(map(_is_published, sent)))
+            if refused:
+                raise ConnectionRefusedError(refused[0])
+            client.disconnect()
+            self._until(client, lambda: client.socket() is None)
+        finally:
+            if (link := client.socket()) is not None:
+                link.close()
+
+    def _until(self, client: paho.Client, is_so: Callable[[], bool]) -> None:
+        """Read and write until something is so. paho's own loop waits with select(), which takes no descriptor past
+        1023, and a hub has more. Raises ConnectionError, TimeoutError."""
+        deadline = time.monotonic() + self._timeout_s
+        with selectors.DefaultSelector() as selector:
+            selector.register(link := client.socket(), selectors.EVENT_READ)
+            while not is_so():
+                if client.socket() is not link:
+                    raise ConnectionResetError("the broker hung up")
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no answer within {self._timeout_s:g} s")
-                time.sleep(0.005)
-        finally:
-            client.disconnect()
-            client.loop_stop()
+                if client.want_write():
+                    client.loop_write()
+                selector.select(_TURN_S)
+                client.loop_read()  # also where nothing is to be seen: TLS may hold bytes that it has decrypted
 
 
 def _is_published(info: paho.MQTTMessageInfo) -> bool:

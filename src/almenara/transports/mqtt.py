@@ -1,4 +1,4 @@
-"""MQTT 3.1.1 and 5 over TCP or TLS (docs.oasis-open.org/mqtt), with the paho client.
+"""MQTT 3.1.1 and 5 over TCP or TLS (docs.oasis-open.org/mqtt), with the paho client on a connection of our own.
 
 At QoS 1 nothing is lost on the way: what we send is repeated until the broker has answered, and what we receive is
 acknowledged only when its packet is done. What a broker sends twice is a repetition of the same rows, which the store
@@ -10,62 +10,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import socket
 import ssl
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from almenara.model.errors import BusError, ConfigError, Problem, Refused
+from almenara.model.errors import BusError, Refused
+from almenara.model.tls import client_context
 from almenara.model.topic import OFFLINE, ONLINE, check_topic
 from almenara.plugin.contracts import Outcome, Packet
 from almenara.plugin.options import Range, Secret
+from almenara.transports._mqtt_address import Address
+from almenara.transports._mqtt_link import Link, Published
+from almenara.transports._mqtt_loop import Client, Loop
 
-_MOST_WAITING = 10_000  # packets received and not yet read by our side
+_MOST_WAITING = 10_000  # packets received and not yet read by our side; as many again where they are not QoS 0
 _MOST_BYTES = 64 << 20
 _MOST_SENDING = 256  # messages sent and not yet answered
-
-
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where a broker is, from `mqtt://host:1883` or `mqtts://host:8883`."""
-
-    host: str
-    port: int
-    tls: bool
-
-    @classmethod
-    def parse(cls, url: str) -> Address:
-        """Raises ConfigError."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise ConfigError([Problem("url", f"cannot be read: {error}", _EXAMPLE)]) from error
-        if parts.scheme not in ("mqtt", "mqtts") or not parts.hostname:
-            raise ConfigError(
-                [Problem("url", f"must begin with mqtt:// or mqtts:// and a host; got {parts.scheme!r}", _EXAMPLE)]
-            )
-        if parts.username or parts.password or parts.path.strip("/") or parts.query:
-            raise ConfigError(
-                [Problem("url", "has more than scheme, host and port", "give username and password as options")]
-            )
-        tls = parts.scheme == "mqtts"
-        return cls(parts.hostname, port or (8883 if tls else 1883), tls)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-_EXAMPLE = "for example mqtt://127.0.0.1:1883"
+_MOST_NAMES = 100_000
 
 
 class Mqtt:
@@ -80,8 +48,8 @@ class Mqtt:
         username: User name at the broker; empty for none.
         password: Its password.
         ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
-        certificate: PEM file of our own certificate, where the broker asks for one.
-        key: PEM file of its private key.
+        cert_file: PEM file of our own certificate, where the broker asks for one.
+        key_file: PEM file of its private key, without a passphrase; empty: it is in cert_file too.
         version: Version of MQTT, "3.1.1" or "5".
         keepalive_s: Longest silence before the connection counts as lost.
         session_s: How long an MQTT 5 broker keeps what arrives while we are away.
@@ -98,8 +66,8 @@ class Mqtt:
         username: str = "",
         password: Secret = Secret(""),
         ca_file: str = "",
-        certificate: str = "",
-        key: str = "",
+        cert_file: str = "",
+        key_file: str = "",
         version: Literal["3.1.1", "5"] = "3.1.1",
         keepalive_s: float = 30.0,
         session_s: float = 604_800.0,
@@ -120,36 +88,33 @@ class Mqtt:
         self._five, self._session_s = version == "5", session_s
         self._keepalive_s, self._persistent = keepalive_s, bool(client_id)
         self._lock = threading.Lock()
-        self._room = threading.Condition(self._lock)
-        self._arrived: deque[Packet] = deque()
+        self._arrived: list[Packet] = []
         self._bytes = 0
-        self._generation = 0  # of the connection: an acknowledgement must not reach a later one
+        self._names: dict[bytes, tuple[str, str]] = {}  # of topics: as text, and as the source of a packet
         self._stopping = False
         self.client_id = client_id or f"almenara-{secrets.token_hex(6)}"
-        self._client = self._make(username, str(password))
-        if self.address.tls:
-            self._client.tls_set_context(_tls(ca_file, certificate, key))
+        files = {"ca_file": ca_file, "cert_file": cert_file, "key_file": key_file}
+        self._thread = Loop(self)
+        self._client = self._make(username, str(password), client_context(url, **files))
         self._loop: asyncio.AbstractEventLoop | None = None
         self._sent: dict[int, tuple[asyncio.Future[str], int]] = {}  # by packet number, with the QoS
 
-    def _make(self, username: str, password: str) -> paho.Client:
-        client = paho.Client(
-            paho.CallbackAPIVersion.VERSION2,
+    def _make(self, username: str, password: str, tls: ssl.SSLContext | None) -> Client:
+        client = Client(
+            self._thread.wake,
+            tls,
             client_id=self.client_id,
             clean_session=None if self._five else not self._persistent,
             protocol=paho.MQTTv5 if self._five else paho.MQTTv311,
-            manual_ack=True,
         )
         if username:
             client.username_pw_set(username, password)
         if self._will:
             client.will_set(self._will, OFFLINE, qos=1 if self._will_kept else 0, retain=self._will_kept)
-        client.reconnect_delay_set(1, 60)
         client.max_inflight_messages_set(_MOST_SENDING)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
-        client.on_connect_fail = self._on_connect_fail
         client.on_message, client.on_publish = self._on_message, self._on_publish
-        client.on_subscribe, client.on_socket_open = self._on_subscribe, _no_delay
+        client.on_subscribe = self._on_subscribe
         return client
 
     # --- our side: coroutines of one loop ---
@@ -165,7 +130,7 @@ class Mqtt:
         if self._five:
             extra = {"clean_start": not self._persistent, "properties": self._session()}
         self._client.connect_async(self.address.host, self.address.port, max(1, int(self._keepalive_s)), **extra)
-        self._client.loop_start()
+        self._thread.start(self._client)
 
     async def check(self) -> None:
         """Raises BusError where the broker cannot be reached, or refuses us."""
@@ -219,11 +184,12 @@ class Mqtt:
         while True:
             await self._news.wait()
             self._news.clear()
-            with self._room:
-                packets = list(self._arrived)
-                self._arrived.clear()
+            full = self.is_full()
+            with self._lock:
+                packets, self._arrived = self._arrived, []
                 self._bytes = 0
-                self._room.notify_all()
+            if full:
+                self._thread.wake()
             if packets:
                 yield packets
             if self._stopping:
@@ -237,30 +203,26 @@ class Mqtt:
             with contextlib.suppress(TimeoutError, BusError):
                 async with asyncio.timeout(2):
                     await self.send(self._will, OFFLINE, retain=True, qos=1)
-        with self._room:
-            self._stopping = True
-            self._room.notify_all()
+        self._stopping = True
         self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
+        await asyncio.to_thread(self._thread.stop)
         self.problem = "closed"
         for answer, _ in list(self._sent.values()):
             _answer(answer, "closed")
         self._up.set()
         self._news.set()
 
-    # --- paho's side: its thread ---
+    # --- the thread of the connection ---
 
     def _session(self) -> Properties:
         properties = Properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = int(self._session_s) if self._persistent else 0
         return properties
 
-    def _on_connect(self, client: Any, _data: Any, flags: Any, reason: Any, _properties: Any = None) -> None:
+    def _on_connect(self, client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any = None) -> None:
         if reason.is_failure:
             self.problem = f"the broker refused us: {reason}"
             return
-        with self._lock:
-            self._generation += 1
         # Also when the broker has kept our session: it may hold fewer topics than we ask for now.
         if self._topics:
             client.subscribe([(topic, self._qos) for topic in self._topics])
@@ -278,13 +240,100 @@ class Mqtt:
     def _on_disconnect(self, _client: Any, _data: Any, _flags: Any, reason: Any, _properties: Any = None) -> None:
         if not self.problem:
             self.problem = f"connection lost: {reason}"
-        with self._room:
-            self._generation += 1
-            self._room.notify_all()
         self._tell(self._down)
 
-    def _on_connect_fail(self, _client: Any, _data: Any) -> None:
-        self.problem = "cannot connect: nobody answers there, or TLS failed"
+    def cannot_connect(self, error: Exception) -> None:
+        """Nobody answers, or TLS failed; called by the loop, which tries again."""
+        if isinstance(error, ssl.SSLError):
+            self.problem = f"cannot connect: TLS failed: {getattr(error, 'verify_message', '') or error}"
+        else:
+            self.problem = f"cannot connect: nobody answers there: {getattr(error, 'strerror', None) or error}"
+
+    def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any = None, _properties: Any = None) -> None:
+        # No lock here: paho calls with its own held, and `publish` takes those.
+        self._tell(self._published, mid, str(reason) if reason is not None and reason.is_failure else "")
+
+    def _on_message(self, client: Any, _data: Any, message: paho.MQTTMessage) -> None:
+        """A message of QoS 2, which a session may bring that asked for it once; all others pass by paho."""
+        number, link = message.mid.to_bytes(2, "big"), client.socket()
+
+        def acknowledge(_number: bytes) -> None:
+            if client.socket() is link:
+                client.ack(message.mid, 2)
+
+        found = Published(message.topic.encode(), bytes(message.payload), number, message.retain)
+        self._take([found], acknowledge)
+
+    def arrived(self, link: Link, messages: Sequence[Published]) -> None:
+        """Messages of one read; called by the loop."""
+        self._take(messages, link.acknowledge)
+
+    def _take(self, messages: Sequence[Published], acknowledge: Callable[[bytes], None]) -> None:
+        now, room = self._clock(), _MOST_WAITING - len(self._arrived)
+        packets: list[Packet] = []
+        for topic, payload, number, retain in messages:
+            if retain:
+                # Sent because we subscribed, not because anybody measured something: its age is not known, and it
+                # would come as a new sample after each reconnect.
+                self.retained_skipped += 1
+                if number:
+                    acknowledge(number)
+            elif number:
+                packets.append(self._packet(topic, payload, now, acknowledge, number))
+            elif len(packets) < room:
+                name, source = self._named(topic)
+                packets.append(Packet(name, payload, now, source, qos=0))
+            else:
+                self.best_effort_lost += 1
+        if packets:
+            with self._lock:
+                self._arrived += packets
+                self._bytes += sum(len(p.payload) for p in packets)
+            self._tell(self._news.set)
+
+    def is_full(self) -> bool:
+        """Whether reading must wait: the broker then waits with us. Longer than its keepalive, and it drops the
+        connection and sends again later, for nothing of this was acknowledged."""
+        return self._bytes >= _MOST_BYTES or len(self._arrived) >= 2 * _MOST_WAITING
+
+    def _named(self, topic: bytes) -> tuple[str, str]:
+        try:
+            return self._names[topic]
+        except KeyError:
+            if len(self._names) >= _MOST_NAMES:  # clients make up topics; forgetting costs only time
+                self._names.clear()
+            name = topic.decode(errors="replace")
+            self._names[topic] = found = name, "mqtt:" + name
+            return found
+
+    def _packet(
+        self, topic: bytes, payload: bytes, received_ns: int, acknowledge: Callable[[bytes], None], number: bytes
+    ) -> Packet:
+        name, source = self._named(topic)
+        done = partial(self._done, topic, payload, received_ns, acknowledge, number)
+        return Packet(name, payload, received_ns, source, done=done)
+
+    def _done(
+        self,
+        topic: bytes,
+        payload: bytes,
+        received_ns: int,
+        acknowledge: Callable[[bytes], None],
+        number: bytes,
+        outcome: Outcome,
+    ) -> None:
+        if isinstance(outcome.error, Refused):
+            packet = self._packet(topic, payload, received_ns, acknowledge, number)
+            self._tell(self._later, packet, outcome.error.retry_after_s)
+        else:
+            acknowledge(number)
+
+    def _tell(self, call: Callable[..., object], *arguments: Any) -> None:
+        assert self._loop is not None
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._loop.call_soon_threadsafe(call, *arguments)
+
+    # --- what the thread tells our side ---
 
     def _down(self) -> None:
         if self._stopping:
@@ -294,54 +343,9 @@ class Mqtt:
             if qos == 0:  # paho forgets these with the connection
                 _answer(answer, _LOST)
 
-    def _on_publish(self, _client: Any, _data: Any, mid: int, reason: Any = None, _properties: Any = None) -> None:
-        # No lock here: paho calls with its own held, and `publish` takes those.
-        self._tell(self._published, mid, str(reason) if reason is not None and reason.is_failure else "")
-
     def _published(self, mid: int, refused: str) -> None:
         if mid in self._sent:
             _answer(self._sent[mid][0], refused)
-
-    def _on_message(self, _client: Any, _data: Any, message: paho.MQTTMessage) -> None:
-        if message.retain:
-            # Sent because we subscribed, not because anybody measured something: its age is not known, and it would
-            # come as a new sample after each reconnect.
-            self.retained_skipped += 1
-            if message.qos:
-                self._client.ack(message.mid, 1)
-            return
-        with self._room:
-            if self._is_full() and message.qos == 0:
-                self.best_effort_lost += 1
-                return
-            generation = self._generation
-            while self._is_full() and not self._stopping and generation == self._generation:
-                # The broker waits with us: paho reads no further. Longer than its keepalive, and it drops the
-                # connection and sends again later, for nothing of this was acknowledged.
-                self._room.wait(1.0)
-            packet = self._packet(message, generation)
-            self._arrived.append(packet)
-            self._bytes += len(packet.payload)
-            if len(self._arrived) == 1:
-                self._tell(self._news.set)
-
-    def _is_full(self) -> bool:
-        return len(self._arrived) >= _MOST_WAITING or self._bytes >= _MOST_BYTES
-
-    def _packet(self, message: paho.MQTTMessage, generation: int) -> Packet:
-        topic = message.topic
-        done: Callable[[Outcome], None] = _nothing
-        if message.qos:
-            packet_id = message.mid
-
-            def done(outcome: Outcome) -> None:
-                if isinstance(outcome.error, Refused):
-                    self._tell(self._later, packet, outcome.error.retry_after_s)
-                elif generation == self._generation:
-                    self._client.ack(packet_id, 1)
-
-        packet = Packet(topic, bytes(message.payload), self._clock(), "mqtt:" + topic, qos=message.qos, done=done)
-        return packet
 
     def _later(self, packet: Packet, after_s: float) -> None:
         """The hub could not take it now: give it again. It stays unacknowledged meanwhile, so nothing is lost."""
@@ -354,36 +358,10 @@ class Mqtt:
             self._bytes += len(packet.payload)
         self._news.set()
 
-    def _tell(self, call: Callable[..., object], *arguments: Any) -> None:
-        assert self._loop is not None
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(call, *arguments)
-
 
 _LOST = "lost"
-
-
-def _no_delay(_client: Any, _data: Any, sock: socket.socket) -> None:
-    """Without this a small message waits up to 40 ms for the acknowledgement of the one before it (Nagle)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _nothing(_outcome: Outcome) -> None:
-    """QoS 0 is not acknowledged."""
 
 
 def _answer(answer: asyncio.Future[str], refused: str) -> None:
     if not answer.done():
         answer.set_result(refused)
-
-
-def _tls(ca_file: str, certificate: str, key: str) -> ssl.SSLContext:
-    """A context that verifies the broker's name and certificate."""
-    try:
-        context = ssl.create_default_context(cafile=ca_file or None)
-        if certificate:
-            context.load_cert_chain(certificate, key or None)
-    except (OSError, ssl.SSLError) as error:
-        where = "ca_file" if not certificate else "ca_file, certificate or key"
-        raise ConfigError([Problem(where, f"cannot be read: {error}")]) from error
-    return context
