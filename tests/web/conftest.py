@@ -20,7 +20,7 @@ from almenara.codecs.influx import Influx
 from almenara.model.alarm import Alarm, Evidence, Incident, Severity, State, Transition
 from almenara.model.batch import Batch, Decoded, Rejected, Verdict
 from almenara.model.errors import DecodeError
-from almenara.model.series import Series
+from almenara.model.series import Metadata, Series
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
 from almenara.plugin.contracts import Context, Packet, Selection
@@ -75,6 +75,7 @@ class Twin:
         self.index, self.counters, self.alarms = SeriesIndex(), Counters(), TwinAlarms()
         self.feed: Feed[Any] = Feed()
         self.demo: TwinDemo | None = None
+        self.metadata: dict[bytes, Metadata] = {}
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}
         self.now, self.refusing, self.reasons = NOW, None, []
         self.packets: list[tuple[Packet, str]] = []

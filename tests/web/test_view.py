@@ -11,7 +11,7 @@ from tests.web.conftest import NOW, S, Served, transition, verdict_of
 
 from almenara.model.alarm import Alarm, State
 from almenara.model.batch import Batch
-from almenara.model.series import Series, SeriesTable
+from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.web import view as module
 from almenara.web.view import alarm_spans, anomalies
 
@@ -47,6 +47,13 @@ def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
     assert anomaly["time"] == chart["times"][500]
     assert (anomaly["value"], anomaly["score"], anomaly["severity"]) == (25, 3, "critical")
     assert anomaly["why"] == "Higher than usual: 25, expected 5 to 15"
+
+
+def test_a_chart_says_the_unit_where_it_is_known(served: Served) -> None:
+    assert view(served)["unit"] == ""
+    served.hub.metadata[PUMP.key] = Metadata("bar", "gauge")
+    chart = view(served)
+    assert (chart["unit"], chart["kind"]) == ("bar", "gauge")
 
 
 def test_a_narrow_chart_keeps_the_extremes_the_gap_and_the_anomaly(served: Served) -> None:

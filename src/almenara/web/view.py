@@ -13,6 +13,7 @@ from almenara.analysis.decimate import extremes
 from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import why
+from almenara.model.series import Metadata
 from almenara.model.time import HOUR_NS
 from almenara.plot.gaps import gaps, with_gaps
 from almenara.web.body import Limits
@@ -51,7 +52,8 @@ class View:
         alarms = self._pipeline.alarms
         changes = [*(a.last for a in alarms.open()), *alarms.journal(limit=_JOURNAL)]
         spans = alarm_spans((one for one in changes if one.series == series), start, end)
-        return json_response({"series": str(series), "unit": "", "kind": "", **chart, "alarms": spans})
+        about = self._pipeline.metadata.get(series.key, Metadata())
+        return json_response({"series": str(series), "unit": about.unit, "kind": about.kind, **chart, "alarms": spans})
 
     async def _chart(self, id: int, start: int, end: int, width: int) -> dict[str, Any]:
         one = selection(self._pipeline, np.array([id], np.int32))

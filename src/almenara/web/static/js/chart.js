@@ -137,7 +137,7 @@ export class Chart {
     this.x.setv({ start, end });
     this.y.setv({ start: low, end: top });
     this.setTicks(this.plot.xaxes[0], this.xTicker, timeTicks(start, end, wide / (this.compact ? 75 : 90)));
-    this.setTicks(this.plot.yaxes[0], this.yTicker, numberTicks(low, top, this.compact ? 2.5 : Math.max(3, high / 55), this.unit));
+    this.setTicks(this.plot.yaxes[0], this.yTicker, numberTicks(low, top, this.compact ? 4 : Math.max(3, high / 55), this.unit));
     this.moving = false;
   }
 

@@ -29,6 +29,16 @@ export function append(columns, gap, time, value, score, lower, upper, yhat) {
   return true;
 }
 
+/** The latest live rows, so that those that come while a view is on its way are not lost when it arrives. */
+export class Recent {
+  rows = [];
+
+  add(row) {
+    this.rows.push(row);
+    if (this.rows.length > 1000) this.rows.splice(0, 500);
+  }
+}
+
 function push(columns, time, value, score, lower, upper, yhat) {
   columns.times.push(time);
   columns.values.push(value ?? NaN);
@@ -93,7 +103,8 @@ export function cadence(times) {
 }
 
 /**
- * Limits of the value axis in a window: all values; the band too, but a wild band may not flatten the line.
+ * Limits of the value axis in a window: all values; the band too, but a wild band may not flatten the line. A band that holds none
+ * of the values is seen whole, for then it is what the reader has come for.
  * @returns {[number, number]}
  */
 export function valueRange({ times, values, lower, upper }, start, end) {
@@ -106,7 +117,8 @@ export function valueRange({ times, values, lower, upper }, start, end) {
     if (upper[i] > bandHigh) bandHigh = upper[i];
   }
   if (low > high) [low, high] = bandLow <= bandHigh ? [bandLow, bandHigh] : [0, 1];
-  const reach = 1.5 * (high - low) || Math.abs(high) * 0.5 || 1;
+  const apart = bandLow > high || bandHigh < low;
+  const reach = apart ? Infinity : 1.5 * (high - low) || Math.abs(high) * 0.5 || 1;
   const positive = low >= 0;
   low = Math.min(low, Math.max(bandLow, low - reach));
   high = Math.max(high, Math.min(bandHigh, high + reach));

@@ -30,12 +30,14 @@ export function alarmsPage(main) {
   } };
 }
 
-/** The journal has a line for each change of state; a reader wants one card for each alarm that has ended. */
+/** The journal has a line for each change of state; a reader wants one card for each alarm that has ended, with what was wrong. */
 function ended(recent) {
-  const seen = new Set();
-  return recent.filter((one) => {
-    const key = `${one.rule}\n${one.series}\n${one.since_ms}`;
-    return one.state === "resolved" && !seen.has(key) && seen.add(key);
+  const keyOf = (one) => `${one.rule}\n${one.series}\n${one.since_ms}`;
+  const fired = new Map(recent.filter((one) => one.state === "firing").map((one) => [keyOf(one), one]));
+  const over = new Map(recent.filter((one) => one.state === "resolved").map((one) => [keyOf(one), one]));
+  return [...over].map(([key, one]) => {
+    const { value, lower, upper, yhat, score, why } = fired.get(key) ?? one;
+    return { ...one, value, lower, upper, yhat, score, why };
   });
 }
 

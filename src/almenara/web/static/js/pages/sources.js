@@ -46,18 +46,23 @@ function card(source) {
   const now = hub.now();
   const rejected = Object.entries(source.rejected ?? {}).filter(([, n]) => n > 0);
   return h("article", { class: `panel source${source.problem ? " problem" : ""}` },
-    h("header", null, h("h2", null, source.name || "unnamed"), h("span", { class: "tag" }, source.transport),
+    h("header", null, h("h2", null, nameOf(source)), h("span", { class: "tag" }, source.transport),
       h("span", { class: "quiet seen", title: source.last_ms ? fullTime(source.last_ms) : null },
         source.last_ms ? `last seen ${ago(source.last_ms, now)}` : "never seen")),
     source.problem && h("div", { class: "remedy", role: "note" }, h("p", null, h("strong", null, source.problem)),
       source.remedy && h("p", null, h("span", { class: "remedy-word" }, "What to do: "), source.remedy)),
     h("dl", { class: "facts" },
       fact("Rows", count(source.rows)), fact("Messages", count(source.payloads)),
-      fact("Best effort", count(source.best_effort_rows), "Rows sent at MQTT QoS 0: they may be lost on the way, so they are counted apart"),
+      source.best_effort_rows > 0 && fact("Best effort", count(source.best_effort_rows), "Rows sent at MQTT QoS 0: they may be lost on the way, so they are counted apart"),
       fact("Rejected", rejected.length ? count(rejected.reduce((sum, [, n]) => sum + n, 0)) : "0", "", rejected.length > 0)),
     rejected.length > 0 && h("ul", { class: "reasons", "aria-label": "Rejected, by reason" },
       rejected.map(([reason, n]) => h("li", null, h("b", null, plural(n, "row")), ` ${reason}`)),
       source.last_rejected && h("li", { class: "quiet" }, `last: ${source.last_rejected}`)));
+}
+
+/** What follows the link in the name, `mqtt:sensors/hall`; the link is shown beside it. */
+function nameOf({ name, transport }) {
+  return (name.startsWith(`${transport}:`) ? name.slice(transport.length + 1) : name) || "unnamed";
 }
 
 function fact(name, value, hint = "", bad = false) {

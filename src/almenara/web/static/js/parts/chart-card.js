@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { Chart } from "../chart.js";
-import { append, cadence, columnsOf, dropBefore, episodes } from "../columns.js";
+import { append, cadence, columnsOf, dropBefore, episodes, Recent } from "../columns.js";
 import { h, put } from "../dom.js";
 import * as hub from "../hub.js";
 import { parseSeries } from "../selector.js";
@@ -19,7 +19,7 @@ export class ChartCard {
    *   linkTo: (start: number, end: number) => string}} options
    */
   constructor(text, { onZoom, onHover, onRemove, linkTo }) {
-    Object.assign(this, { text, linkTo, onHover, view: null, columns: null, anomalies: [], window: [0, 1] });
+    Object.assign(this, { text, linkTo, onHover, view: null, columns: null, anomalies: [], window: [0, 1], recent: new Recent() });
     const labels = parseSeries(text);
     this.readout = h("div", { class: "readout", "aria-live": "off" });
     this.host = h("div", { class: "chart", tabindex: "0", role: "img", "aria-label": text, onkeydown: (event) => this.keys(event) });
@@ -79,6 +79,8 @@ export class ChartCard {
     this.view = view;
     this.columns = columnsOf(view);
     this.anomalies = view.anomalies.slice();
+    const [start, end] = this.asked;
+    if (hub.now() - end < 0.02 * (end - start)) for (const row of this.recent.rows) this.add(row);
     this.say(view.times.length ? null : h("p", { class: "quiet" }, "No samples in this window."));
     this.csv.setAttribute("href", api.csvLink(this.text, this.asked[0] || (view.times[0] ?? 0), this.asked[1]));
     this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms });
@@ -94,8 +96,13 @@ export class ChartCard {
   }
 
   /** One live row; drawn by the next `tick`. */
-  row(time, value, score, lower, upper, yhat) {
-    if (!this.columns || !append(this.columns, this.view.gap_ms, time, value, score, lower, upper, yhat)) return;
+  row(...row) {
+    this.recent.add(row);
+    if (this.columns) this.add(row);
+  }
+
+  add([time, value, score, lower, upper, yhat]) {
+    if (!append(this.columns, this.view.gap_ms, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, severity: "", yhat: yhat ?? null, lower, upper, why: "" });
     this.changed = true;
   }

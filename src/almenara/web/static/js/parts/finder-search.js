@@ -61,7 +61,7 @@ const fit = (name, word) => (name === word ? 0 : name.startsWith(word) ? 1 : nam
  * Labels worth filtering by: shared by some of the results, but not by all; the most shared first.
  * @returns {[string, string][]}
  */
-export function facets(found, where, most = 10) {
+export function facets(found, where, most = 6) {
   const seen = new Map();
   for (const labels of found) {
     for (const [key, value] of labelPairs(labels)) {

@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { Chart } from "../chart.js";
-import { append, columnsOf, dropBefore } from "../columns.js";
+import { append, columnsOf, dropBefore, Recent } from "../columns.js";
 import { h, put } from "../dom.js";
 import { quantity } from "../format.js";
 import * as hub from "../hub.js";
@@ -23,6 +23,7 @@ export class MiniChart {
     this.chart = new Chart(host, { compact: true });
     this.chart.ready.catch((error) => this.say(error.message));
     this.anomalies = [];
+    this.recent = new Recent();
     this.loaded = this.load();
   }
 
@@ -34,6 +35,7 @@ export class MiniChart {
       this.unit = view.unit;
       this.gap = view.gap_ms;
       this.anomalies = view.anomalies;
+      for (const row of this.recent.rows) this.add(row);
       this.fetchedAt = performance.now();
       this.chart.window = this.window();
       this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms });
@@ -54,8 +56,13 @@ export class MiniChart {
   }
 
   /** One live row. */
-  row(time, value, score, lower, upper, yhat) {
-    if (!this.columns || !append(this.columns, this.gap, time, value, score, lower, upper, yhat)) return;
+  row(...row) {
+    this.recent.add(row);
+    if (this.columns) this.add(row);
+  }
+
+  add([time, value, score, lower, upper, yhat]) {
+    if (!append(this.columns, this.gap, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, lower, upper, yhat: yhat ?? null, severity: "", why: "" });
     this.changed = true;
   }
