@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import http.server
 import json
+import selectors
 import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException
 from typing import Any
 
@@ -67,11 +68,26 @@ class MqttLedger:
         self._client = paho.Client(paho.CallbackAPIVersion.VERSION2, client_id=f"ledger-{name}", clean_session=False)
         if user:
             self._client.username_pw_set(user, password)
-        self._client.reconnect_delay_set(1, 1)
+        self._client.on_socket_register_write = lambda *_: None  # `_drive` writes
         self._client.max_inflight_messages_set(50)
         self._client.on_publish = lambda _c, _d, mid, _r, _p: self.acknowledged.add(self._numbers[mid])
         self._client.connect_async("127.0.0.1", port)
-        self._client.loop_start()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._drive, daemon=True)
+        self._thread.start()
+
+    def _drive(self) -> None:
+        """paho's own loop waits with select(), which takes no descriptor past 1023: this process may have more."""
+        while not self._stopping.wait(0.2):
+            with suppress(OSError):
+                self._client.reconnect()
+                with selectors.DefaultSelector() as selector:
+                    selector.register(link := self._client.socket(), selectors.EVENT_READ)
+                    while self._client.socket() is link:
+                        self._client.loop_write()
+                        selector.select(0.01)
+                        self._client.loop_read()
+                        self._client.loop_misc()
 
     def publish(self, count: int) -> None:
         """Hand so many more to the client, which sends and resends them."""
@@ -83,8 +99,9 @@ class MqttLedger:
 
     def finish(self) -> None:
         """Hang up."""
+        self._stopping.set()
         self._client.disconnect()
-        self._client.loop_stop()
+        self._thread.join()
 
 
 class Hook:
