@@ -25,7 +25,8 @@ def test_every_topic_comes_back_as_it_was_sent_at_each_qos(tmp_path: Path) -> No
             messages = [(topic, str(qos), qos, False) for qos in (0, 1, 2) for topic in TOPICS]
             port = int(bus.address.rpartition(":")[2])
             # In a process of its own: paho's loop waits with select(), which takes no descriptor past 1023.
-            code = f"import json, sys, paho.mqtt.publish as p\np.multiple(list(map(tuple, json.load(sys.stdin))), port={port})"
+            code = "import json, sys, paho.mqtt.publish as p\n"
+            code += f"p.multiple([tuple(m) for m in json.load(sys.stdin)], port={port})"
             client = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdin=subprocess.PIPE)
             await client.communicate(json.dumps(messages).encode())
             await until(lambda: len(heard) >= len(messages))
