@@ -46,7 +46,8 @@ def test_an_object_on_a_topic_becomes_a_series_for_each_number() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("32", 32.0), (" 32.5\n", 32.5), ("-1e3", -1e3), ("true", 1.0), ("False", 0.0)]
+    ("text", "value"),
+    [("32", 32.0), (" 32.5\n", 32.5), ("-1e3", -1e3), ("true", 1.0), ("False", 0.0), ("ON", 1.0), ('"off"', 0.0)],
 )
 def test_a_bare_number_is_named_after_the_last_level_of_its_topic(text: str, value: float) -> None:
     assert rows(read(text, "sensors/x/temp")) == [('temp{topic="sensors/x/temp"}', NOW, value)]
@@ -145,7 +146,7 @@ def test_what_is_left_out_is_named(
             assert reasons(decoded) == [(where, reason, 1)]
 
 
-@pytest.mark.parametrize("payload", ["on", "OK", '"32"', "{", "\xff", '{"a":1', "nope\nnope", "[" * 100_000])
+@pytest.mark.parametrize("payload", ["onn", "OK", '"32"', "{", "\xff", '{"a":1', "nope\nnope", "[" * 100_000])
 @pytest.mark.parametrize("fast", [True, False])
 def test_decode_error_says_what_was_found(payload: str, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not fast:
@@ -163,6 +164,62 @@ def test_options_change_what_keys_mean() -> None:
     assert rows(read(message, "a/b", codec)) == [('Temp{serial="12",source="a/b",unit="C"}', NOW + S, 20.5)]
     assert reasons(read({"temp": "warm"}, codec=codec)) == [("key temp", "not_a_number", 1)]
     assert rows(read({"v": 1}, "a/b", Json(topic_label=""))) == [("v", NOW, 1.0)]
+
+
+def test_on_and_off_are_values_and_the_words_can_be_chosen() -> None:
+    assert rows(read({"state": "ON", "lamp": {"power": "off"}})) == [("state", NOW, 1.0), ("lamp_power", NOW, 0.0)]
+    assert rows(read({"door": "Open", "v": 1}, codec=Json(on_words=["open"]))) == [("door", NOW, 1.0), ("v", NOW, 1.0)]
+    assert rows(read({"id": "on", "v": 1})) == [('v{id="on"}', NOW, 1.0)]
+    for word in ("1", "", "over_8_characters", "ä"):
+        with pytest.raises(ValueError, match="on_words, off_words: found"):
+            Json(on_words=[word])
+
+
+def test_a_text_is_a_label_a_state_or_an_event_by_rule() -> None:
+    codec = Json(state_keys=["mode"], event_keys=["action"])
+    decoded = read({"mode": "heat", "room": "x", "t": 20.5, "action": "pressed"}, "a/b", codec)
+    assert rows(decoded) == [
+        ('mode{mode="heat",room="x",topic="a/b"}', NOW, 1.0),
+        ('t{room="x",topic="a/b"}', NOW, 20.5),
+    ]
+    (event,) = decoded.events
+    assert (event.time, event.text) == (NOW, "pressed")
+    assert event.labels == (("event", "action"), ("room", "x"), ("topic", "a/b"))
+    assert read({"action": "pressed"}, codec=codec).rejected == []
+
+
+def test_lists_beside_a_list_of_times_are_columns() -> None:
+    sent = {"city": "x", "time": [1700000001, 1700000002], "t": [20, 20.5], "ok": [True, False], "in": {"id": 7}}
+    decoded = read(sent, "a", Json(topic_label=""))
+    labels = '{city="x",in_id="7"}'
+    assert rows(decoded) == [
+        (f"t{labels}", NOW + S, 20.0), (f"t{labels}", NOW + 2 * S, 20.5),
+        (f"ok{labels}", NOW + S, 1.0), (f"ok{labels}", NOW + 2 * S, 0.0),
+    ]  # fmt: skip
+    assert not decoded.rejected
+
+
+@pytest.mark.parametrize(
+    ("more", "reason", "kept"),
+    [
+        ({"b": [1]}, ("key b", "uneven", 1), 2),
+        ({"b": [1, None]}, ("key b", "null", 1), 3),
+        ({"b": [1, "x"]}, ("key b", "list", 2), 2),
+        ({"b": [1, 10**400]}, ("key b", "not_finite", 2), 2),
+        ({"b": 5}, ("key b", "no_column", 1), 2),
+        ({"time": [1700000001, "x"]}, ("payload", "bad_time", 2), 0),
+        ({"time": [None, True]}, ("payload", "bad_time", 2), 0),
+        ({"t": "x"}, ("payload", "no_value", 1), 0),
+    ],
+)
+def test_what_is_left_out_of_columns_is_named(more: dict[str, Any], reason: tuple[str, str, int], kept: int) -> None:
+    decoded = read({"time": [1700000001, 1700000002], "t": [20, 20.5]} | more)
+    assert (len(decoded.batch), reasons(decoded)) == (kept, [reason])
+
+
+def test_times_of_columns_may_be_of_any_unit_and_differ_in_it() -> None:
+    for times in ([1700000001, 1700000002000], [1700000001.0, "2023-11-14T22:13:22Z"], [1700000001000, 1700000002000]):
+        assert [t for _, t, _ in rows(read({"time": times, "t": [1, 2]}))] == [NOW + S, NOW + 2 * S]
 
 
 def test_name_is_a_template() -> None:
@@ -202,7 +259,7 @@ def test_a_row_that_is_not_as_encode_writes_it_is_named() -> None:
 
 
 def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("almenara.codecs.json._MAX_RECORDS", 10)
+    monkeypatch.setattr("almenara.codecs._json_general.MAX_RECORDS", 10)
     codec = Json()
     tables = [read({"v": n, "city": str(n)}, codec=codec).batch.series for n in range(25)]
     assert max(map(len, tables)) == 11

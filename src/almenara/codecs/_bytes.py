@@ -66,3 +66,16 @@ def put(slots: np.ndarray, hashed: int, index: int) -> None:
     while slots[at] >= 0:
         at = (at + 1) & mask
     slots[at] = index
+
+
+@intrinsic
+def store8(typing_context: Any, buf: Any, pos: Any, value: Any) -> tuple:
+    """Put an int64 into buf[pos:pos + 8], at any alignment; buf is uint8 and contiguous, the caller checked the end."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        address = builder.bitcast(builder.gep(array.data, [arguments[1]]), ir.IntType(64).as_pointer())
+        builder.store(arguments[2], address, align=1)
+        return context.get_dummy_value()
+
+    return types.void(buf, types.int64, types.int64), generate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,10 @@ _MAX_SHAPES = 1000
 _WHOLE = 2.0**63  # numbers nearer to zero are finite and read alike by every reader
 _DETAIL = 80
 
-TIME, LABEL, VALUE, DROP, BY_TYPE = range(5)
+TIME, LABEL, VALUE, DROP, BY_TYPE, STATE, EVENT = range(7)
+#: Longest word that may stand for 0 or 1, in ASCII characters.
+MAX_WORD = 8
+_STRONGER_LAST = (STATE, EVENT, VALUE, LABEL, TIME, DROP)
 
 
 class Inexact(Exception):
@@ -29,11 +32,13 @@ class Refusals:
     def __init__(self) -> None:
         self._first: dict[str, tuple[str, str]] = {}
         self._rows: dict[str, int] = {}
+        self.total = 0
 
     def add(self, reason: str, where: str, detail: str = "", rows: int = 1) -> None:
         """Leave out `rows` rows."""
         self._first.setdefault(reason, (where or "payload", detail))
         self._rows[reason] = self._rows.get(reason, 0) + rows
+        self.total += rows
 
     def listed(self) -> list[Rejected]:
         """What was left out, in the order in which the reasons came up."""
@@ -46,6 +51,8 @@ class Record:
 
     labels: dict[str, str] = field(default_factory=dict)
     values: list[tuple[str, float]] = field(default_factory=list)
+    states: dict[int, str] = field(default_factory=dict)  # position in `values` -> the text of a state
+    events: list[tuple[str, str]] = field(default_factory=list)  # key, text
     time: Any = None
     time_depth: int = MAX_DEPTH + 1  # a time nearer to the top counts more
     keys: int = 0
@@ -65,19 +72,15 @@ class Flat:
 
 
 class Rules:
-    """Which keys mean what. Keys are compared without regard to case, by their last part and by their joined name."""
+    """Which keys mean what. Keys are compared without regard to case, by their last part and by their joined name.
 
-    def __init__(
-        self,
-        time_keys: Collection[str],
-        label_keys: Collection[str],
-        value_keys: Collection[str],
-        drop_keys: Collection[str],
-    ):
-        self._by_key: dict[str, int] = {}
-        for role, keys in ((VALUE, value_keys), (LABEL, label_keys), (TIME, time_keys), (DROP, drop_keys)):
-            self._by_key.update((key.lower(), role) for key in keys)
-        self.only_listed = bool(value_keys)
+    words: texts, in lower case, that are the numbers they stand for.
+    """
+
+    def __init__(self, keys: Mapping[int, Collection[str]], words: Mapping[str, float]):
+        self._by_key = {key.lower(): role for role in _STRONGER_LAST for key in keys.get(role, ())}
+        self.only_listed = bool(keys.get(VALUE))
+        self.words = dict(words)
         self.exact = False  # whether documents come from a reader that rounds no whole number
         self._roles: dict[tuple[str, str], tuple[int, str]] = {}
         self._role_lists: dict[tuple[str, ...], list[int]] = {}
@@ -92,6 +95,10 @@ class Rules:
             if len(self._roles) < _MAX_ROLES and len(path) < 256:
                 self._roles[prefix, key] = known
         return known
+
+    def word(self, text: str) -> float | None:
+        """The number that a text stands for, None for most."""
+        return self.words.get(text.lower()) if len(text) <= MAX_WORD and text.isascii() else None
 
     def flat(self, document: dict[str, Any], topic: str) -> Flat | None:
         """The quick way to what `records` gives, for plain objects; None where something in it needs a closer look."""
@@ -113,7 +120,11 @@ class Rules:
                     return None
                 shape.append(None)
                 values.append(value)
-            elif kind is str and role in (BY_TYPE, LABEL):
+            elif kind is str and role == BY_TYPE:
+                word = self.word(value)
+                shape.append(value if word is None else None)
+                values += [] if word is None else [word]
+            elif kind is str and role == LABEL:
                 shape.append(value)
             elif role == LABEL and kind is int:
                 shape.append(repr(value))
@@ -131,23 +142,37 @@ class Rules:
         self, document: dict[str, Any], prefix: str, depth: int, parent: Record | None, where: str, refusals: Refusals
     ) -> Iterator[Record]:
         record = Record() if parent is None else Record(dict(parent.labels), time=parent.time)
+        if not self._walked(document, prefix, depth, record, where, refusals):
+            return
+        if record.values or record.events:
+            yield record
+        elif not record.lists and not record.refused:
+            refusals.add("no_value", where, "found no number and no boolean")
+        for inner, objects, level in record.lists:
+            for one in objects:
+                yield from self._records(one, inner, level, record, where, refusals)
+
+    def record(self, document: dict[str, Any], where: str, refusals: Refusals) -> Record | None:
+        """The record of an object that may have no value; None where it is past a limit."""
+        record = Record()
+        return record if self._walked(document, "", 0, record, where, refusals) else None
+
+    def _walked(
+        self, document: dict[str, Any], prefix: str, depth: int, record: Record, where: str, refusals: Refusals
+    ) -> bool:
+        """Fill a record; whether it is within the limits."""
         self._walk(document, prefix, depth, record, where, refusals)
+        rows = max(len(record.values), 1)
         if record.keys > MAX_KEYS:
             refusals.add("too_many_keys", where, f"found {record.keys} keys, expected at most {MAX_KEYS}")
         elif len(record.labels) > MAX_LABELS:
-            rows = max(len(record.values), 1)
             refusals.add("too_many_labels", where, f"found {len(record.labels)}, expected at most {MAX_LABELS}", rows)
         elif sum(map(len, record.labels.values())) > MAX_KEY_BYTES:
             longest = max(record.labels, key=lambda label: len(record.labels[label]))
-            refusals.add("key_too_long", _at(where, longest), rows=max(len(record.values), 1))
+            refusals.add("key_too_long", at(where, longest), rows=rows)
         else:
-            if record.values:
-                yield record
-            elif not record.lists and not record.refused:
-                refusals.add("no_value", where, "found no number and no boolean")
-            for inner, objects, level in record.lists:
-                for one in objects:
-                    yield from self._records(one, inner, level, record, where, refusals)
+            return True
+        return False
 
     def _walk(
         self, document: dict[str, Any], prefix: str, depth: int, record: Record, where: str, refusals: Refusals
@@ -165,7 +190,7 @@ class Rules:
                     self._walk(value, path, depth + 1, record, where, refusals)
                 else:
                     record.refused = True
-                    refusals.add("too_deep", _at(where, path), f"expected at most {MAX_DEPTH} levels")
+                    refusals.add("too_deep", at(where, path), f"expected at most {MAX_DEPTH} levels")
             elif kind is list:
                 self._list(value, path, depth, record, where, refusals)
             elif role == TIME:
@@ -173,11 +198,24 @@ class Rules:
                     record.time, record.time_depth = value, depth
             elif value is None:
                 record.refused = True
-                refusals.add("null", _at(where, path))
-            elif role == LABEL or (kind is str and role == BY_TYPE):
+                refusals.add("null", at(where, path))
+            elif role == LABEL:
                 record.labels[path] = value if kind is str else self._label(value)
+            elif kind is str and role != VALUE:
+                self._text(value, role, path, record)
             elif role == VALUE or not self.only_listed:
                 self._value(value, path, record, where, refusals)
+
+    def _text(self, value: str, role: int, path: str, record: Record) -> None:
+        if role == STATE:
+            record.states[len(record.values)] = value
+            record.values.append((path, 1.0))
+        elif role == EVENT:
+            record.events.append((path, value))
+        elif (word := self.word(value)) is None:
+            record.labels[path] = value
+        elif not self.only_listed:
+            record.values.append((path, word))
 
     def _label(self, value: Any) -> str:
         if type(value) is float and abs(value) >= 1 << 63 and not self.exact:
@@ -189,23 +227,25 @@ class Rules:
             record.lists.append((path, value, depth + 1))
         else:
             record.refused = True
-            refusals.add("list", _at(where, path), "expected a number, or a list of objects")
+            refusals.add("list", at(where, path), "expected a number, or a list of objects")
 
     def _value(self, value: Any, path: str, record: Record, where: str, refusals: Refusals) -> None:
+        word = self.word(value) if type(value) is str else None
         try:
-            number = float(value)
+            number = float(value) if word is None else word
         except OverflowError:
             number = float("inf")
         except ValueError:
             record.refused = True
-            refusals.add("not_a_number", _at(where, path), f"found {value!r}")
+            refusals.add("not_a_number", at(where, path), f"found {value!r}")
             return
         if number - number == 0.0:
             record.values.append((path, number))
         else:
             record.refused = True
-            refusals.add("not_finite", _at(where, path), f"found {value!r}" if type(value) is float else "")
+            refusals.add("not_finite", at(where, path), f"found {value!r}" if type(value) is float else "")
 
 
-def _at(where: str, path: str) -> str:
+def at(where: str, path: str) -> str:
+    """A key of a record, for a person."""
     return f"{where}, key {path}" if where else f"key {path}"

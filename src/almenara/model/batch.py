@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from almenara.model.errors import DecodeError
 from almenara.model.series import Metadata, Series, SeriesList, SeriesTable
 
 #: Any buffer of one type: the standard library's `array` in the agent, a numpy array in the hub.
@@ -72,6 +73,19 @@ class Decoded:
     events: Sequence[Event] = ()
     rejected: Sequence[Rejected] = ()
     metadata: Mapping[bytes, Metadata] = field(default_factory=dict)  # by series key
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DecodedMany:
+    """What many payloads held: all their rows as one batch, in the order of the payloads.
+
+    owner: int64[n], the position of the payload that each row came in, never falling. notes: by position, of payloads
+    of which there is more to say than rows; the `batch` of such a Decoded is not looked at, its rows are in `batch`.
+    """
+
+    batch: Batch
+    owner: Column
+    notes: Mapping[int, Decoded | DecodeError] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

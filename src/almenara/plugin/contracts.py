@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from almenara.model.alarm import Incident
-from almenara.model.batch import Batch, Column, Decoded, Event, Rejected, Verdict
+from almenara.model.batch import Batch, Column, Decoded, DecodedMany, Event, Rejected, Verdict
 from almenara.model.series import SeriesList
 
 # --- bytes <-> rows ---------------------------------------------------------------------------------------------------
@@ -46,6 +46,15 @@ class Codec(Protocol):
 
     def encode(self, batch: Batch) -> bytes:
         """The batch in this format; decode(encode(b)) gives the rows of b back."""
+
+
+@runtime_checkable
+class ManyCodec(Codec, Protocol):
+    """A codec that reads many payloads in one go, for links that bring thousands of small ones."""
+
+    def decode_many(self, packets: Sequence[Packet]) -> DecodedMany:
+        """What `decode` gives of each packet, rows of equal series in the same order. Raises no DecodeError: it stands
+        among the notes, at the packet of which nothing can be read."""
 
 
 # --- links ------------------------------------------------------------------------------------------------------------
@@ -79,6 +88,7 @@ class Packet:
     qos: int = 1  # 0 = best effort, counted apart
     offset: int = -1  # position in a durable stream; -1 none
     codec: str = ""  # the codec that reads it, where the link knows; empty = by topic
+    key: str = ""  # the sender's name for this payload: sent again under the same one it is answered, not kept twice
     done: Callable[[Outcome], None] = (
         _nobody_asks  # called once, from any thread: what became of it
     )
@@ -199,10 +209,12 @@ class StoreReader(Protocol):
         every_ns: int | None = None,
         how: str = "avg",
         since_seq: int | None = None,
+        until_seq: int | None = None,
     ) -> Batch:
         """Rows in [start, end) in ns, ordered by (id, time). With every_ns one row a non-empty bucket [k * every_ns,
         (k + 1) * every_ns), its time the bucket's start, its value by `how`: avg, min, max, sum, count, last, first;
-        NaN values are left out of buckets. With since_seq only rows that came with a higher seq."""
+        NaN values are left out of buckets. With since_seq only rows that came with a higher
+        seq; with until_seq only those that came with none higher, also where a later one has won since."""
 
     def last(self, selection: Selection, before: int | None = None) -> Batch:
         """The last row of each series (before `before`), for those that have one, ordered by id."""
