@@ -12,6 +12,7 @@ import selectors
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -20,6 +21,7 @@ import paho.mqtt.client as paho
 from almenara.transports._mqtt_link import Link, Published
 
 _MISC_S = 1.0  # how often paho looks at its keepalive, where that is not short
+_GATHER_S = 0.002  # a broker sends message by message: while they come fast, each read waits for some more
 _STOP_S = 8.0  # longest wait for a thread that is in the middle of connecting
 
 
@@ -65,6 +67,7 @@ class Loop:
         self._reader = reader
         self._stopping = threading.Event()
         self._woken = False
+        self._read_s = 0.0  # when messages came last
         self._thread: threading.Thread | None = None
 
     def start(self, client: Client) -> None:
@@ -138,8 +141,12 @@ class Loop:
     def _work(self, link: Link, readable: bool) -> None:
         """Read, let paho work, write: whatever of it there is to do."""
         client = self._client
-        if readable and (messages := link.read()):
-            self._reader.arrived(link, messages)
+        if readable:
+            if time.monotonic() - self._read_s < 2 * _GATHER_S:
+                time.sleep(_GATHER_S)
+            if messages := link.read():
+                self._reader.arrived(link, messages)
+                self._read_s = time.monotonic()
         while client.socket() is link and link.for_paho:
             client.loop_read()
         if client.socket() is link and client.want_write():

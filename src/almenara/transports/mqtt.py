@@ -287,9 +287,11 @@ class Mqtt:
                 self.best_effort_lost += 1
         if packets:
             with self._lock:
+                nobody_told = not self._arrived
                 self._arrived += packets
                 self._bytes += sum(len(p.payload) for p in packets)
-            self._tell(self._news.set)
+            if nobody_told:
+                self._tell(self._news.set)
 
     def is_full(self) -> bool:
         """Whether reading must wait: the broker then waits with us. Longer than its keepalive, and it drops the
