@@ -9,20 +9,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from almenara.model.batch import Batch, Decoded
+from almenara.model.batch import Batch, Decoded, DecodedMany
 from almenara.model.errors import DecodeError
 from almenara.model.series import SeriesTable
-from almenara.plugin.contracts import Codec, Context, Packet
+from almenara.plugin.contracts import Codec, Context, ManyCodec, Packet
 
 log = logging.getLogger(__name__)
+
+_MAX_TOPICS = 200_000
 
 
 @dataclass(frozen=True, slots=True)
 class Decoding:
-    """A configured codec: how to make one (each decoder thread has its own), and the topics it reads ("" = by name)."""
+    """A configured codec: how to make one (each decoder thread has its own), and the topics it reads ("" = by name).
+
+    plugin: the name of the plugin, where it is configured under another one."""
 
     make: Callable[[], Codec]
     topic: str = ""
+    plugin: str = ""
+
+
+def of_transport(name: str) -> str:
+    """Under which name the codec stands that a configuration gives to a link."""
+    return f"transport {name}"
 
 
 def topic_matches(pattern: str, topic: str) -> bool:
@@ -44,6 +54,7 @@ class _Known:
     def __init__(self, codecs: Mapping[str, Decoding]):
         self.codecs = dict(codecs)
         self.topics = [(d.topic, name) for name, d in codecs.items() if d.topic]
+        self.by_topic: dict[str, str] = {}  # what was found for topics before
         self.local = threading.local()
 
 
@@ -62,20 +73,52 @@ class Decoders:
 
     def for_topic(self, topic: str) -> str:
         """The name of the first codec whose topic filter holds this topic; `json` where none does."""
-        return next((name for pattern, name in self._known.topics if topic_matches(pattern, topic)), "json")
+        known = self._known
+        if not known.topics:
+            return "json"
+        name = known.by_topic.get(topic)
+        if name is None:
+            name = next((name for pattern, name in known.topics if topic_matches(pattern, topic)), "json")
+            if len(known.by_topic) < _MAX_TOPICS:
+                known.by_topic[topic] = name
+        return name
 
     def names(self) -> list[str]:
         """The codecs there are."""
         return list(self._known.codecs)
 
-    def decode(self, name: str, packet: Packet) -> Decoded:
-        """The rows of one payload. Raises DecodeError."""
+    def decode_many(self, name: str, packets: Sequence[Packet]) -> DecodedMany | None:
+        """The rows of packets of one codec; None where it does not read many at once, or failed at it."""
+        mine = self._codecs(name) if name in self._known.codecs else {}
+        if not isinstance(codec := mine.get(name), ManyCodec):
+            return None
+        try:
+            many = codec.decode_many(packets)
+            _check(many.batch)
+            owner = np.asarray(many.owner)
+            if len(owner) != len(many.batch) or (len(owner) and not 0 <= owner[0] <= owner[-1] < len(packets)):
+                raise ValueError(f"{len(many.batch)} rows of {len(packets)} packets, with {len(owner)} owners")
+        except Exception:  # a plugin's mistake: one by one, the payload that it fails on is found
+            del mine[name]
+            log.exception("codec %s failed on %d payloads at once", name, len(packets))
+            return None
+        if len(many.batch.series) > self._max_series:
+            del mine[name]
+        return many
+
+    def _codecs(self, name: str) -> dict[str, Codec]:
+        """The codecs of this thread, which now has this one. Raises DecodeError."""
         known = self._known
         if name not in known.codecs:
             raise DecodeError(f"{name!r} is no format known here; there are {', '.join(sorted(known.codecs))}")
         mine: dict[str, Codec] = known.local.__dict__
         if name not in mine:
             mine[name] = known.codecs[name].make()
+        return mine
+
+    def decode(self, name: str, packet: Packet) -> Decoded:
+        """The rows of one payload. Raises DecodeError."""
+        mine = self._codecs(name)
         context = Context(packet.topic, packet.parameters, packet.content_type, packet.received_ns)
         try:
             decoded = mine[name].decode(packet.payload, context)

@@ -22,7 +22,12 @@ from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
 
 #: What each codec is shown; others are warm from the start.
-_PAYLOADS = {"influx": b"warm,up=1 value=1 1\n"}
+_PAYLOADS = {
+    "influx": b"warm,up=1 value=1 1\n",
+    "json": b'[{"warm":1,"up":"x"}' + b',{"warm":2,"up":"x"}' * 300 + b"]",  # as long as it takes to be read compiled
+}
+#: The same for codecs that most hubs do not use, where a link or topic of this hub does.
+_WHERE_CONFIGURED = {"graphite": b"warm.up 1 1\n"}
 
 
 def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
@@ -30,6 +35,8 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
     for name, decoding in options.codecs.items():
         if name in _PAYLOADS:
             yield f"reading {name}", partial(_decode, decoding, _PAYLOADS[name])
+        if decoding.plugin in _WHERE_CONFIGURED:
+            yield f"reading {decoding.plugin}", partial(_decode, decoding, _WHERE_CONFIGURED[decoding.plugin])
     yield "series index", _index
     yield "sorting", lambda: sort_rows(np.zeros(2, np.int32), np.arange(2, dtype=np.int64)[::-1].copy(), np.zeros(2))
     for watch in options.watches:
