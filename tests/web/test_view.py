@@ -137,11 +137,14 @@ def test_a_span_without_data_ends_where_the_alarm_goes_on() -> None:
     assert [(one["start"], one["end"]) for one in alarm_spans(told, 0, 100)] == [(1e-5, 3e-5), (3e-5, None)]
 
 
-def test_of_too_many_anomalies_the_worst_stay_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_anomalies_the_worst_of_each_part_of_the_time_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANOMALIES", 3)
     value = np.array([40.0, 20.0, 60.0, 18.0, 50.0, 10.0])
     found = anomalies(np.arange(6, dtype=np.int64) * 1_000_000, value, verdict_of(value))
     assert [one["time"] for one in found] == [0, 2, 4]
+    value = np.array([90.0, 80.0, 70.0, 60.0, 50.0, 40.0])
+    found = anomalies(np.array([0, 1, 2, 3, 4, 59], np.int64) * 1_000_000, value, verdict_of(value))
+    assert [one["time"] for one in found] == [0, 59], "the last part is not without"
 
 
 def test_an_anomaly_is_explained_in_a_sentence() -> None:

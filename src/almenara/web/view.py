@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Rows up to which the detector is asked again what it says of each.
 MAX_REPLAYED = 500_000
-MAX_ANOMALIES = 1000  # of more the worst
+MAX_ANOMALIES = 1000
 _MS = 1_000_000
 _JOURNAL = 1000
 
@@ -100,11 +100,17 @@ def _drawn(time: np.ndarray, columns: Mapping[str, np.ndarray], middles: np.ndar
 def anomalies(
     time: np.ndarray, value: np.ndarray, verdict: Verdict, causes: Sequence[str] = ()
 ) -> list[dict[str, Any]]:
-    """The rows with a score of at least 1 in order of time, with what was expected; the worst MAX_ANOMALIES of them."""
+    """The rows with a score of at least 1 in order of time, with what was expected.
+
+    Of more than MAX_ANOMALIES the worst one of each of so many equal parts of the time, so that none is without.
+    """
     score = np.asarray(verdict.score)
     at = np.flatnonzero(score >= 1)
     if len(at) > MAX_ANOMALIES:
-        at = np.sort(at[np.argpartition(score[at], -MAX_ANOMALIES)[-MAX_ANOMALIES:]])
+        since = time[at] - time[at[0]]
+        part = since // -(-(since[-1] + 1) // MAX_ANOMALIES)
+        order = np.lexsort((score[at], part))
+        at = np.sort(at[order[np.append(part[1:] != part[:-1], True)]])
     said = (verdict.yhat, verdict.lower, verdict.upper, verdict.cause)
     columns = (time, value, score, *(np.asarray(column) for column in said))
     found = []

@@ -24,10 +24,13 @@ export function columnsOf(view) {
 export function append(columns, gap, time, value, score, lower, upper, yhat) {
   const last = columns.times[columns.times.length - 1];
   if (time <= last) return false;
-  if (gap && time - last > gap) push(columns, (time + last) / 2, NaN);
+  if (isApart(columns, gap, time)) push(columns, (time + last) / 2, NaN);
   push(columns, time, value, score, lower, upper, yhat);
   return true;
 }
+
+/** Whether rows are missing before a live row: none came, or they came while nobody listened; then the hub is asked again soon. */
+export const isApart = ({ times }, gap, time) => gap > 0 && times.length > 0 && time - times[times.length - 1] > gap;
 
 /** The latest live rows, so that those that come while a view is on its way are not lost when it arrives. */
 export class Recent {

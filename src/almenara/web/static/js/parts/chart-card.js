@@ -2,7 +2,7 @@
 
 import * as api from "../api.js";
 import { Chart } from "../chart.js";
-import { append, cadence, columnsOf, dropBefore, episodes, Recent } from "../columns.js";
+import { append, cadence, columnsOf, dropBefore, episodes, isApart, Recent } from "../columns.js";
 import { h, put } from "../dom.js";
 import * as hub from "../hub.js";
 import { parseSeries } from "../selector.js";
@@ -102,6 +102,7 @@ export class ChartCard {
   }
 
   add([time, value, score, lower, upper, yhat]) {
+    if (isApart(this.columns, this.view.gap_ms, time)) this.fetchedAt = Math.min(this.fetchedAt, performance.now() - REFETCH_MS + 3000);
     if (!append(this.columns, this.view.gap_ms, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, severity: "", yhat: yhat ?? null, lower, upper, why: "" });
     this.changed = true;
@@ -142,7 +143,7 @@ export class ChartCard {
   }
 
   list() {
-    const gap = Math.max(60_000, 4 * cadence(this.columns.times) || 0);
+    const gap = Math.max(60_000, 4 * cadence(this.columns.times) || 0, (this.window[1] - this.window[0]) / 400);  // the hub thins them, too
     const found = episodes(this.anomalies.filter((one) => one.time >= this.window[0] || this.window[0] === 0), gap);
     const shape = JSON.stringify(found.map((one) => [one.start, one.end, one.worst.score]));
     if (shape === this.listed) return;

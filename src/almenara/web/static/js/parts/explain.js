@@ -97,7 +97,7 @@ export function anomalyList(found, view, linkTo) {
         h("time", { title: fullTime(worst.time) }, `${dayMonth(start)}, ${hourMinute(start)}${many ? ` to ${hourMinute(end)}` : ""}`),
         severityTag(severityOf(worst)),
         h("span", { class: "what" }, sentenceOf(worst, view.unit)),
-        h("span", { class: "numbers" }, rows > 1 ? `worst of ${rows}: ` : "", `score ${number(worst.score)}`)));
+        h("span", { class: "numbers" }, `${rows > 1 ? "worst " : ""}score ${number(worst.score)}`)));
     })),
     found.length > 12 && h("p", { class: "quiet" }, `and ${found.length - 12} more; zoom in to see them`),
   ];

@@ -2,12 +2,14 @@
 
 import * as api from "../api.js";
 import { Chart } from "../chart.js";
-import { append, columnsOf, dropBefore, Recent } from "../columns.js";
+import { append, columnsOf, dropBefore, isApart, Recent } from "../columns.js";
 import { h, put } from "../dom.js";
 import { quantity } from "../format.js";
 import * as hub from "../hub.js";
 import { labelPairs, seriesLink, seriesText } from "../selector.js";
 import { mark, severityOf } from "./severity.js";
+
+const REFETCH_MS = 30_000;
 
 export class MiniChart {
   /** @param {import("../selector.js").LabelSet} labels @param {string} title @param {number} span ms that it shows */
@@ -32,11 +34,11 @@ export class MiniChart {
     try {
       const view = await api.view(this.text, end - this.span, end, 260);
       this.columns = columnsOf(view);
+      this.fetchedAt = performance.now();
       this.unit = view.unit;
       this.gap = view.gap_ms;
       this.anomalies = view.anomalies;
       for (const row of this.recent.rows) this.add(row);
-      this.fetchedAt = performance.now();
       this.chart.window = this.window();
       this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms });
       this.tell();
@@ -62,6 +64,7 @@ export class MiniChart {
   }
 
   add([time, value, score, lower, upper, yhat]) {
+    if (isApart(this.columns, this.gap, time)) this.fetchedAt = Math.min(this.fetchedAt, performance.now() - REFETCH_MS + 3000);
     if (!append(this.columns, this.gap, time, value, score, lower, upper, yhat)) return;
     if (score >= 1) this.anomalies.push({ time, value, score, lower, upper, yhat: yhat ?? null, severity: "", why: "" });
     this.changed = true;
@@ -70,7 +73,7 @@ export class MiniChart {
   /** Moves on with the hub's clock; asks again now and then, so that decimation and expected line stay right. */
   tick() {
     if (!this.columns) return;
-    if (performance.now() - this.fetchedAt > 30_000) {
+    if (performance.now() - this.fetchedAt > REFETCH_MS) {
       this.fetchedAt = performance.now();
       this.load();
       return;
