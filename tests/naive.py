@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from statistics import median
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -713,3 +714,28 @@ def gap_middles(time: list[int], pixel: int) -> list[int]:
         if step > max(3 * max(*near, usual), pixel):
             found.append(time[i] + step // 2)
     return found
+
+
+# --- codecs: protobuf -------------------------------------------------------------------------------------------------
+
+
+def remote_write(request: Any) -> tuple[list[tuple[bytes, int, float]], Counter[str]]:
+    """Rows (key, time, value) and refused rows by reason of a parsed WriteRequest, one sample after the other."""
+    rows: list[tuple[bytes, int, float]] = []
+    refused: Counter[str] = Counter()
+    for series in request.timeseries:
+        names = [label_name(label.name) for label in series.labels if label.name != "__name__"]
+        given = [label.value for label in series.labels if label.name == "__name__"]
+        wrong = "duplicate_label" if len(set(names)) < len(names) else "" if given and given[-1] else "no_name"
+        labels = [(label_name(label.name), label.value) for label in series.labels if label.name != "__name__"]
+        refused["exemplar"] += len(series.exemplars)
+        refused["native_histogram"] += len(series.histograms)
+        for sample in series.samples:
+            time = sample.timestamp * 1_000_000
+            reason = wrong or ("not_finite" if math.isinf(sample.value) else "")
+            reason = reason or ("" if -(1 << 63) <= time < 1 << 63 else "time_out_of_range")
+            if reason:
+                refused[reason] += 1
+            else:
+                rows.append((encode_key(metric_name(given[-1]), labels), time, sample.value))
+    return rows, +refused

@@ -17,7 +17,11 @@ from almenara.testing.codecs import CASES
 
 RECORDED = Path(__file__).parents[1] / "cases" / "codecs"
 FOLDERS = sorted(RECORDED.glob("*/*"))
-COARSE_NS = {"prometheus": 1_000_000}  # formats whose times are coarser than ns
+COARSE_NS = {
+    "prometheus": 1_000_000,
+    "remote_write": 1_000_000,
+    "sparkplug": 1_000_000,
+}  # formats whose times are coarser than ns
 
 
 @pytest.mark.parametrize("name", registry.names("codec"))
@@ -32,9 +36,11 @@ def test_codec_has_the_shape_of_the_contract(name: str) -> None:
 
 
 def as_json(decoded: Decoded) -> dict[str, Any]:
-    """What was decoded, as `expected.json` writes it."""
+    """What was decoded, as `expected.json` writes it; null is NaN."""
     b = decoded.batch
-    rows = [[str(b.series[i]), int(t), float(v)] for i, t, v in zip(b.id, b.time, b.value, strict=True)]
+    rows = [
+        [str(b.series[i]), int(t), None if v != v else float(v)] for i, t, v in zip(b.id, b.time, b.value, strict=True)
+    ]
     rejected = [[one.where, one.reason, one.rows] for one in decoded.rejected]
     metadata = {str(Series.from_key(key)): [m.kind, m.help] for key, m in decoded.metadata.items()}
     return {"rows": rows, "rejected": rejected} | ({"metadata": metadata} if metadata else {})

@@ -6,7 +6,9 @@ import asyncio
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
+import cramjam
 from starlette.types import Receive, Send
 
 from almenara.web.errors import HttpError
@@ -80,12 +82,12 @@ async def decoded(headers: Headers, body: bytes, limit: int) -> bytes:
     encoding = header(headers, b"content-encoding").strip().lower()
     if encoding in (b"", b"identity"):
         return body
-    if encoding not in (b"gzip", b"x-gzip", b"deflate"):
-        raise HttpError(415, f"Content-Encoding {encoding.decode('latin-1')!r}; expected gzip, deflate or none")
-    wbits = 15 if encoding == b"deflate" else 31
+    if encoding not in (b"gzip", b"x-gzip", b"deflate", b"snappy"):
+        raise HttpError(415, f"Content-Encoding {encoding.decode('latin-1')!r}; expected gzip, deflate, snappy or none")
+    undo = unsnap if encoding == b"snappy" else partial(inflate, wbits=15 if encoding == b"deflate" else 31)
     if len(body) <= _INLINE_BYTES:
-        return inflate(body, limit, wbits)
-    return await asyncio.to_thread(inflate, body, limit, wbits)
+        return undo(body, limit)
+    return await asyncio.to_thread(undo, body, limit)
 
 
 def inflate(body: bytes, limit: int, wbits: int = 31) -> bytes:
@@ -105,6 +107,17 @@ def inflate(body: bytes, limit: int, wbits: int = 31) -> bytes:
         parts.append(part)
         body = stream.unused_data
     return b"".join(parts)
+
+
+def unsnap(body: bytes, limit: int) -> bytes:
+    """The content of a snappy block (not of the framed format), whose size is read, and held to `limit`, before."""
+    try:
+        size = cramjam.snappy.decompress_raw_len(body)
+        if size > limit:
+            raise HttpError(413, f"the body may have {limit} bytes after decompression; it says {size}")
+        return bytes(cramjam.snappy.decompress_raw(body, size))
+    except cramjam.DecompressionError as error:
+        raise HttpError(400, f"the compressed body is damaged: {error}") from error
 
 
 async def linger(receive: Receive, send: Send) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from almenara.web.body import Limits
+from almenara.web.dialects import remote_write
 from almenara.web.ingest import Ingest
 from almenara.web.openapi import Endpoint
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
 
 #: One `endpoints` a dialect.
-DIALECTS: Sequence[Callable[[Pipeline, Ingest, Limits], list[Endpoint]]] = ()
+DIALECTS: Sequence[Callable[[Pipeline, Ingest, Limits], list[Endpoint]]] = (remote_write.endpoints,)
 
 
 def endpoints(pipeline: Pipeline, ingest: Ingest, limits: Limits) -> list[Endpoint]:
