@@ -97,7 +97,6 @@ class Proxy:
         """Break all connections, in the middle of whatever is on its way."""
         for writer in self._writers:
             writer.transport.abort()
-        self._writers.clear()
 
     def fall_silent(self) -> None:
         """Carry nothing more and say nothing, until the next connection."""
@@ -108,6 +107,9 @@ class Proxy:
         self.cut()
         while self._tasks:
             await asyncio.wait(self._tasks)
+        for writer in self._writers:
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
 
 @BROKER

@@ -132,10 +132,12 @@ class MqttNotifier:
         client.connect_timeout = self._timeout_s
         client.connect(self._host, self._port)
         try:
-            sent = [client.publish(m.topic, m.payload, qos=1, retain=m.retain) for m in messages]
-            self._until(client, lambda: bool(refused) or all(map(_is_published, sent)))
+            # Nothing is written before the broker has answered: one that refuses hangs up, and its word could be lost.
+            self._until(client, lambda: bool(refused) or bool(client.is_connected()))
             if refused:
                 raise ConnectionRefusedError(refused[0])
+            sent = [client.publish(m.topic, m.payload, qos=1, retain=m.retain) for m in messages]
+            self._until(client, lambda: all(map(_is_published, sent)))
             client.disconnect()
             self._until(client, lambda: client.socket() is None)
         finally:
