@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import sqlite3
 import threading
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from almenara.pipeline import commit
 from almenara.pipeline.admission import Limits
 from almenara.pipeline.hub import Options
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.serieslog import SeriesLog, take_up
 from almenara.testing.hub import Clock, pipeline
 from brokers import until
@@ -80,7 +82,7 @@ def test_too_much_that_waits_is_refused_and_the_hubs_own_rows_are_not(
     monkeypatch.setattr(commit, "MAX_WAITING_ROWS", 10)
     told: list[int] = []
     holding = threading.Event()
-    committer = commit.Committer(tmp_path, SeriesIndex(), Limits(), Clock(NOW), pipeline_counters())
+    committer = commit.Committer(tmp_path, SeriesIndex(), Limits(), Clock(NOW), pipeline_counters(), ledger())
     batch = rows("x", list(range(NOW, NOW + 8)), [1.0] * 8)
     committer.submit(commit.Submission(batch, done=lambda n, turned, error: told.append(1)))
     with pytest.raises(Overloaded):
@@ -93,6 +95,10 @@ def test_too_much_that_waits_is_refused_and_the_hubs_own_rows_are_not(
     assert told == [2, 1]  # own rows go first
     with pytest.raises(Overloaded, match="stopping"):
         committer.submit(commit.Submission(batch))
+
+
+def ledger() -> Ledger:
+    return Ledger(lambda: sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
 
 
 def pipeline_counters() -> object:

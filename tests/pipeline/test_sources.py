@@ -1,93 +1,81 @@
-"""Sources: one line for each sender, with what was kept, what was not, and what to do."""
+"""Sources: a durable number for each sender, and what is to be said of it besides its figures."""
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+from pathlib import Path
 
-from almenara.model.batch import Rejected
-from almenara.pipeline.sources import MAX_SOURCES, OTHERS, Sources
+import pytest
 
-
-def test_payloads_of_one_sender_add_up_in_one_line() -> None:
-    sources = Sources()
-    sources.count("mqtt:hall", 10, 1, 5, [])
-    sources.count("mqtt:hall", 30, 2, 7, [])
-    (line,) = sources.snapshot()
-    assert (line.name, line.transport) == ("mqtt:hall", "mqtt")
-    assert (line.first_ns, line.last_ns, line.payloads, line.rows) == (10, 30, 3, 12)
+from almenara.pipeline import sources
+from almenara.pipeline.database import Database
+from almenara.pipeline.notes import HUB
+from almenara.pipeline.sources import MAX_NAME, OTHERS, OWN, Names, Remarks
 
 
-def test_rows_without_a_promise_are_counted_apart() -> None:
-    sources = Sources()
-    sources.count("mqtt:a", 1, 1, 5, [], best_effort=True)
-    sources.count("mqtt:a", 1, 1, 2, [])
-    (line,) = sources.snapshot()
-    assert (line.rows, line.best_effort_rows) == (7, 5)
+def database(path: Path) -> Database:
+    return Database(lambda: sqlite3.connect(path, isolation_level=None, check_same_thread=False), sources.SCHEMA)
 
 
-def test_what_was_rejected_is_counted_by_reason_and_the_last_one_is_told() -> None:
-    sources = Sources()
-    sources.count("udp:b", 1, 1, 0, [Rejected("line 1", "future", 3), Rejected("line 9", "syntax", 1, "no value")])
-    sources.count("udp:b", 2, 1, 0, [Rejected("line 2", "future", 2)])
-    (line,) = sources.snapshot()
-    assert line.rejected == {"future": 5, "syntax": 1}
-    assert line.last_rejected == "line 2: future"
+def test_a_source_keeps_its_number_for_ever(tmp_path: Path) -> None:
+    names = Names(database(tmp_path / "db"))
+    numbers = [names.number(name) for name in ("mqtt:a", "http:b", "mqtt:a")]
+    assert numbers[0] == numbers[2] != numbers[1]
+    assert names.number(OWN) == HUB
+    names.keep()
+    again = Names(database(tmp_path / "db"))
+    assert [again.name(number) for number in numbers] == ["mqtt:a", "http:b", "mqtt:a"]
+    assert again.number("http:c") not in numbers
 
 
-def test_the_last_rejection_is_told_in_a_line_of_limited_length() -> None:
-    sources = Sources()
-    sources.count("udp:b", 1, 1, 0, [Rejected("line 1", "syntax", 1, "x" * 10_000)])
-    assert len(sources.snapshot()[0].last_rejected) == 200
+def test_a_number_that_was_not_kept_is_given_again(tmp_path: Path) -> None:
+    Names(database(tmp_path / "db")).number("mqtt:a")
+    again = Names(database(tmp_path / "db"))
+    assert again.name(again.number("mqtt:b")) == "mqtt:b"
+    assert again.name(999) == "unknown:999"
 
 
-def test_a_sender_with_a_problem_comes_first_then_the_latest() -> None:
-    sources = Sources()
-    sources.report("mqtt:old client", 1, "it asks for MQTT 5", "choose 3.1.1")
-    sources.count("mqtt:a", 5, 1, 1, [])
-    sources.count("mqtt:b", 9, 1, 1, [])
-    found = sources.snapshot()
-    assert [line.name for line in found] == ["mqtt:old client", "mqtt:b", "mqtt:a"]
-    assert (found[0].first_ns, found[0].problem, found[0].remedy) == (1, "it asks for MQTT 5", "choose 3.1.1")
+def test_sources_beyond_the_limit_share_a_line_and_known_ones_keep_theirs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "MAX_SOURCES", 10)
+    names = Names(database(tmp_path / "db"))
+    numbers = [names.number(f"udp:{n}") for n in range(20)]
+    assert len(set(numbers)) == 9
+    assert {names.name(number) for number in numbers[8:]} == {OTHERS}
+    assert names.number("udp:0") == numbers[0]
 
 
-def test_a_problem_stays_while_rows_arrive() -> None:
-    sources = Sources()
-    sources.report("mqtt:a", 1, "a topic with a space", "rename it")
-    sources.count("mqtt:a", 2, 1, 3, [])
-    (line,) = sources.snapshot()
-    assert (line.problem, line.rows, line.last_ns) == ("a topic with a space", 3, 2)
+def test_a_name_from_outside_is_cut(tmp_path: Path) -> None:
+    names = Names(database(tmp_path / "db"))
+    assert names.name(names.number("mqtt:" + "x" * 10_000)) == "mqtt:" + "x" * (MAX_NAME - 5)
 
 
-def test_senders_beyond_the_limit_share_a_line_and_known_ones_keep_theirs() -> None:
-    sources = Sources()
-    for n in range(MAX_SOURCES + 50):
-        sources.count(f"udp:{n}", 1, 1, 2, [])
-    sources.count("udp:0", 2, 1, 2, [])
-    lines = {line.name: line for line in sources.snapshot()}
-    assert len(lines) == MAX_SOURCES + 1
-    assert lines[OTHERS].rows == 100
-    assert lines["udp:0"].rows == 4
-
-
-def test_what_was_read_does_not_change_afterwards() -> None:
-    sources = Sources()
-    sources.count("a:b", 1, 1, 1, [Rejected("line 1", "future", 1)])
-    (before,) = sources.snapshot()
-    sources.count("a:b", 2, 1, 1, [Rejected("line 1", "future", 1)])
-    assert (before.rows, before.rejected) == (1, {"future": 1})
-
-
-def test_threads_lose_no_count() -> None:
-    sources = Sources()
-
-    def send() -> None:
-        for _ in range(500):
-            sources.count("a:b", 1, 1, 2, [Rejected("line 1", "future", 1)])
-
-    threads = [threading.Thread(target=send) for _ in range(8)]
+def test_threads_give_each_name_one_number(tmp_path: Path) -> None:
+    names = Names(database(tmp_path / "db"))
+    found: list[list[int]] = []
+    threads = [
+        threading.Thread(target=lambda: found.append([names.number(f"a:{n}") for n in range(500)])) for _ in range(8)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    (line,) = sources.snapshot()
-    assert (line.payloads, line.rows, line.rejected["future"]) == (4000, 8000, 4000)
+    assert all(one == found[0] for one in found)
+    assert len(set(found[0])) == 500
+
+
+def test_a_problem_stays_until_it_is_over() -> None:
+    remarks = Remarks()
+    remarks.report("mqtt:a", 5, "it asks for MQTT 5", "choose 3.1.1")
+    remarks.rejected("mqtt:a", "line 1: " + "x" * 1000)
+    one = remarks.all()["mqtt:a"]
+    assert (one.at_ns, one.problem, one.remedy, len(one.last_rejected)) == (
+        5,
+        "it asks for MQTT 5",
+        "choose 3.1.1",
+        200,
+    )
+    remarks.report("mqtt:a", 9, "", "")
+    assert (one.problem, one.at_ns) == ("", 9)

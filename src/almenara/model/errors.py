@@ -17,6 +17,7 @@
     │   ├── Overloaded     a queue is full
     │   ├── DiskFull       free disk is below the floor, or there is none
     │   └── LogUnwritable  the disk under the hub's log refuses
+    ├── KeyReused          an idempotency key names another body already
     └── NotifyError        a notification did not arrive; `retry` says whether trying again may help
 
 Every message says where, what was found and what was expected.
@@ -122,6 +123,10 @@ class DiskFull(Refused):
 
 class LogUnwritable(Refused):
     """The hub's log cannot be written, for another reason than a full disk."""
+
+
+class KeyReused(AlmenaraError):
+    """A body came with an idempotency key that names another body already."""
 
 
 class NotifyError(AlmenaraError):

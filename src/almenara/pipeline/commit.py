@@ -6,20 +6,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from almenara.model.batch import Batch
+from almenara.model.batch import Batch, Rejected
 from almenara.model.errors import AlmenaraError, DiskFull, Overloaded, Refused, StoreError
 from almenara.pipeline.admission import Admission, Limits, Turned
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.keys import answer_of
+from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.log import LogWriter, refusal
+from almenara.pipeline.notes import HUB, Key, Notes
 from almenara.pipeline.segment import SEGMENT_ROWS, Columns, Rows, Segment, create_file
 from almenara.pipeline.serieslog import SeriesLog
 
-#: Rows waiting to be committed; a writer past this is told to come back.
+#: Rows and events waiting to be committed; a writer past this is told to come back.
 MAX_WAITING_ROWS = 2_000_000
+#: A segment is closed when it has so many events.
+SEGMENT_EVENTS = 50_000
 #: Closed segments waiting to be stored; past this nothing more is committed.
 MAX_CLOSED = 2
 #: A stopping hub waits so long for its store before it turns down what still waits to be committed.
@@ -45,6 +50,16 @@ class Submission:
     offset: int = -1
     done: Done = _ignore
     own: bool = False
+    notes: Notes | None = None  # whose rows they are, and what came with them; None: the hub's
+    rejected: Sequence[Rejected] = ()  # by whoever decoded, for the answer that is kept under a key
+
+    def __len__(self) -> int:
+        return len(self.batch) + (len(self.notes.events) if self.notes is not None else 0)
+
+    @property
+    def key(self) -> Key | None:
+        """The key it came with."""
+        return None if self.notes is None else self.notes.key
 
 
 def _raise(error: BaseException) -> None:
@@ -57,9 +72,11 @@ class Committer:
 
     def __init__(
         self, folder: Path, index: SeriesIndex, limits: Limits, clock: Callable[[], int], counters: Counters,
-        next_seq: int = 1, offsets: dict[str, int] | None = None, failed: Callable[[BaseException], None] = _raise,
+        ledger: Ledger, next_seq: int = 1, offsets: dict[str, int] | None = None,
+        failed: Callable[[BaseException], None] = _raise,
     ):  # fmt: skip
         self._folder, self._clock, self._counters, self._failed = folder, clock, counters, failed
+        self._ledger = ledger
         self.series_log = SeriesLog(folder / "series.log")
         self._admission = Admission(index, limits, self.series_log.append)
         self._next_seq = next_seq
@@ -87,7 +104,7 @@ class Committer:
         """Queue rows. Raises Overloaded, DiskFull or LogUnwritable at once when they cannot be taken now."""
         if (refusing := self.refusing) is not None:
             raise type(refusing)(str(refusing), refusing.retry_after_s)
-        n = len(submission.batch)
+        n = len(submission)
         with self._changed:
             if self._stopping:
                 raise Overloaded("the hub is stopping", retry_after_s=5)
@@ -185,15 +202,48 @@ class Committer:
                 self._changed.wait()
             taken: list[Submission] = []
             rows = 0
-            while (queue := self._own or self._waiting) and (not taken or rows + len(queue[0].batch) <= SEGMENT_ROWS):
+            while (queue := self._own or self._waiting) and (not taken or rows + len(queue[0]) <= SEGMENT_ROWS):
                 taken.append(queue.popleft())
-                rows += len(taken[-1].batch)
+                rows += len(taken[-1])
             self._waiting_rows -= rows
             return taken
 
     def _commit(self, taken: Sequence[Submission]) -> None:
+        taken, again = self._first_time(taken)
+        self._commit_new(taken)
+        for submission in again:  # sent twice within this commit: the first one's answer is known now
+            if self._answer_again(submission):
+                continue
+            submission.done(0, (), Overloaded("the same body was being committed and was not; send it again"))
+
+    def _first_time(self, taken: Sequence[Submission]) -> tuple[Sequence[Submission], Sequence[Submission]]:
+        """Those that were not committed before under the same key, and those whose key another one of them has."""
+        if not any(one.key is not None for one in taken):
+            return taken, ()
+        new, again, named = [], [], set()
+        for one in taken:
+            if one.key is not None and one.key.digest in named:
+                again.append(one)
+            elif not self._answer_again(one):
+                new.append(one)
+                named |= {one.key.digest} if one.key is not None else set()
+        return new, again
+
+    def _answer_again(self, submission: Submission) -> bool:
+        """Tell a sender what was answered before to the same body; whether there is such an answer."""
+        if submission.key is None:
+            return False
+        try:
+            known = self._ledger.keys.find(submission.key, self._clock())
+        except AlmenaraError as error:
+            known = error
+        if known is not None:
+            submission.done(0, (), known)
+        return known is not None
+
+    def _commit_new(self, taken: Sequence[Submission]) -> None:
         admitted = [some for submission in taken if (some := self._admit(submission)) is not None]
-        records = [rows for _, rows, _ in admitted if len(rows) or rows.bus]
+        records = [r for _, r, _ in admitted if len(r) or r.bus or (r.notes is not None and r.notes.says_something)]
         total = sum(map(len, records))
         try:
             if records:
@@ -207,6 +257,8 @@ class Committer:
         for submission, rows, turned in admitted:
             if rows.bus:
                 self.offsets[rows.bus] = max(rows.offset, self.offsets.get(rows.bus, -1))
+            if rows.notes is not None and rows.notes.key is not None:
+                self._ledger.keys.put(rows.notes.key)
             for one in turned:
                 self._counters.add("almenara_rows_rejected_total", len(one.at), reason=one.rejected.reason)
             submission.done(len(rows), turned, None)
@@ -217,7 +269,12 @@ class Committer:
         except (AlmenaraError, ValueError, TypeError, LookupError) as error:  # not ours: a plugin's batch that is none
             submission.done(0, (), self._remembered(error))
             return None
-        return submission, Rows(ids, times, values, submission.bus, submission.offset), turned
+        notes = submission.notes or Notes.of(HUB, len(submission.batch), self._clock())
+        notes = notes.without([(one.rejected.reason, one.at) for one in turned])
+        if notes.key is not None:
+            answer = answer_of(len(ids), [*submission.rejected, *(one.rejected for one in turned)])
+            notes = replace(notes, key=replace(notes.key, answer=answer))
+        return submission, Rows(ids, times, values, submission.bus, submission.offset, notes), turned
 
     def _remembered(self, error: Exception) -> Exception:
         """The error to tell. While the disk refuses, nothing more is taken until a trial write succeeds (`room.py`)."""
@@ -231,13 +288,14 @@ class Committer:
     def _append(self, records: Sequence[Rows], total: int) -> None:
         segment, writer = self._segment_for(total)
         try:
+            self._ledger.names.keep()
             writer.append([(rows.buffers(), rows.offset) for rows in records])
             segment.put(records)
             segment.commit = self.committed = self.committed + 1
         finally:
             with self._changed:
                 self._appending = False
-                if segment.n >= SEGMENT_ROWS or writer.broken:
+                if segment.n >= SEGMENT_ROWS or segment.events >= SEGMENT_EVENTS or writer.broken:
                     self._close_active()
                 self._changed.notify_all()
 

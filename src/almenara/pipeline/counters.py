@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 Labels = tuple[tuple[str, str], ...]
@@ -39,12 +39,15 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_flush_seconds_total": ("counter", "Time spent sorting, storing and judging segments"),
     "almenara_transitions_total": ("counter", "Changes of state of alarms, by state"),
     "almenara_alarms_failed_total": ("counter", "Segments and seconds of which alarms could not be decided"),
-    "almenara_events_unkept_total": ("counter", "Events received; this version keeps rows only"),
+    "almenara_payloads_again_total": ("counter", "Payloads answered as before, their key being known, by transport"),
+    "almenara_ledger_rows_total": ("counter", "Rows by what became of them, over restarts, by kind of source"),
     "almenara_http_refused_total": ("counter", "HTTP requests turned away at the door, by status"),
     "almenara_live_dropped_total": ("counter", "Live streams ended because their reader took nothing"),
     "almenara_live_streams": ("gauge", "Live streams open"),
     "almenara_published_total": ("counter", "Messages published on the bus, by kind"),
     "almenara_unpublished_total": ("counter", "Messages of judged rows not published, by reason"),
+    "almenara_route_rows_total": ("counter", "Rows that went on to another system, by route"),
+    "almenara_route_dropped_total": ("counter", "Rows of routes left out, by route and reason"),
     "almenara_feed_lost_total": ("counter", "Judged segments that a slow reader of the live feed missed"),
     "almenara_bus_lost_total": ("counter", "Messages that the broker discarded before they were read"),
     "almenara_queue_rows": ("gauge", "Rows waiting to be committed"),
@@ -66,6 +69,7 @@ class Counters:
         self._lock = threading.Lock()
         self._values: dict[tuple[str, Labels], float] = {}
         self._sampled: list[Callable[[], Iterable[tuple[str, float]]]] = []
+        self._sampled_by: list[Callable[[], Iterable[tuple[str, Mapping[str, str], float]]]] = []
 
     def add(self, name: str, amount: float = 1, **labels: str) -> None:
         """Count `amount` more."""
@@ -77,6 +81,10 @@ class Counters:
         """Ask `read` for (name, value) whenever the figures are looked at."""
         self._sampled.append(read)
 
+    def sample_by(self, read: Callable[[], Iterable[tuple[str, Mapping[str, str], float]]]) -> None:
+        """Ask `read` for (name, labels, value) whenever the figures are looked at."""
+        self._sampled_by.append(read)
+
     def value(self, name: str, **labels: str) -> float:
         """What was counted so far; 0 when nothing was."""
         with self._lock:
@@ -87,6 +95,8 @@ class Counters:
         with self._lock:
             values = dict(self._values)
         values.update({(name, ()): value for read in self._sampled for name, value in read()})
+        for read_by in self._sampled_by:
+            values.update({(name, tuple(sorted(labels.items()))): value for name, labels, value in read_by()})
         return list(_described(values))
 
 

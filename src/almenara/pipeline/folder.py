@@ -18,8 +18,9 @@ from almenara.pipeline.log import sync_folder
 
 #: What `almenara up --listen-all` made for callers from other machines; may be there before the folder has a format.
 TOKEN_FILE = "token"  # noqa: S105  its name, not its content
-#: Raised by one whenever an older program could misread the folder.
-FORMAT = 1
+#: Raised by one whenever an older program could misread the folder. 2: records of the log carry notes (`notes.py`);
+#: those of format 1, which have none, can still be read.
+FORMAT = 2
 
 
 class DataFolder:
@@ -67,16 +68,21 @@ class DataFolder:
                 raise FolderError(
                     f"{self.path}: is not empty and no data folder of this program; give --data another folder"
                 )
-            new = self.path / "format.new"
-            new.write_text(f"{FORMAT}\n")
-            new.rename(marker)
-            sync_folder(self.path)
+            self._set_format(marker)
         found = marker.read_text().strip()
         if not found.isdecimal() or int(found) > FORMAT:
             raise FolderError(
                 f"{self.path}: has format {found[:20]!r}, made by a newer version; this one reads up to {FORMAT}: "
                 "update almenara"
             )
+        if int(found) < FORMAT:
+            self._set_format(marker)
+
+    def _set_format(self, marker: Path) -> None:
+        new = self.path / "format.new"
+        new.write_text(f"{FORMAT}\n")
+        new.rename(marker)
+        sync_folder(self.path)
 
     def _sub(self, name: str) -> Path:
         folder = self.path / name

@@ -20,33 +20,39 @@ from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
 from almenara.job.turns import Turns
-from almenara.model.batch import Batch, Decoded, Rejected
+from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
-from almenara.model.errors import AlmenaraError, DecodeError, FolderError, Refused
-from almenara.model.series import Metadata
+from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoders, Decoding, decode_all, joined
+from almenara.pipeline.events import newest_events
 from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.intake import UNDECODABLE, Intake
 from almenara.pipeline.judge import NOT_OURS, Judge, Watch
+from almenara.pipeline.keys import AlreadyKept
 from almenara.pipeline.ledger import Ledger
+from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.notes import Notes
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
 from almenara.pipeline.room import watch_room
 from almenara.pipeline.segment import Segment, left_over, read_file
 from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
 from almenara.plugin.contracts import Outcome, Packet, Selection, Store
-from almenara.query import Matrix, evaluate, parse
+from almenara.query import Matcher, Matrix, evaluate, parse
 
 log = logging.getLogger(__name__)
 
 #: How long a stop waits for what is committed to be stored; the log keeps the rest.
 DRAIN_S = 6.0
+#: Rows that never came to a commit are noted so often.
+NOTE_S = 1.0
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
 
@@ -95,8 +101,9 @@ class Pipeline:
         self.bus_outage = ""  # why nothing that comes over the bus is kept now, in words; set by `Inputs`
         self.failed = asyncio.Event()
         self.demo: Any = None
-        self.metadata: dict[bytes, Metadata] = {}  # by series key, the last one wins; lost when the hub stops
-        self.ledger = Ledger(self.counters, clock, folder.aside)
+        self.metadata = KnownMetadata(folder.database)
+        self.ledger = Ledger(folder.database)
+        self._intake = Intake(self.ledger, self.counters, folder.aside, clock)
         self.decoders = Decoders(options.codecs, 2 * options.limits.series)
         self._started_s = time.monotonic()
         self._ready = False
@@ -118,6 +125,7 @@ class Pipeline:
             self.folder.close()
             raise
         self._monitor = asyncio.create_task(watch_room(self.folder, self.options.min_free_bytes, self._committer))
+        self._noting = asyncio.create_task(self._note_what_is_lost())
         self._ready = True
 
     def _open(self) -> None:
@@ -127,8 +135,9 @@ class Pipeline:
         about, state = snapshot.load(self.folder.state, self.options.fingerprint, self.index.keys.checksum)
         left, offsets, seq = self._left_over(about)
         self._committer = Committer(
-            self.folder.log, self.index, self.options.limits, self.clock, self.counters, seq + 1, offsets, self._fail
-        )
+            self.folder.log, self.index, self.options.limits, self.clock, self.counters, self.ledger, seq + 1,
+            offsets, self._fail,
+        )  # fmt: skip
         self._committer.series_log.stored = stored
         take_up(self.index, self._committer.series_log)
         for segment in left:
@@ -136,13 +145,14 @@ class Pipeline:
         self._judge = Judge(self.index, self.options.watches, self.counters)
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
-            self.clock, self.counters, self.feed.publish, self._fail, self.jobs.turn,
+            self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
         )  # fmt: skip
         if state is not None:
             self._flusher.restore(state)
         self._readers = Readers(self.store)
         self._decoding = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
         self.counters.sample(self._sampled)
+        self.counters.sample_by(self._sampled_ledger)
         self._flusher.start(stored, about.seq, left)
         self._committer.start()
 
@@ -151,7 +161,8 @@ class Pipeline:
         offsets = dict(about.offsets)
         left: deque[Segment] = deque()
         # The store is asked too: it takes no row with a seq that it has seen, so none may be given twice.
-        seq = max(about.seq, store_seq() if (store_seq := getattr(self.store, "last_seq", None)) else 0)
+        stored = store_seq() if (store_seq := getattr(self.store, "last_seq", None)) else 0
+        seq = max(about.seq, stored, self.ledger.counted)
         for path in left_over(self.folder.log):
             seq = max(seq, int(path.stem))
             if (found := read_file(path)) is None:
@@ -159,6 +170,7 @@ class Pipeline:
                 continue
             segment, after, torn = found
             left.append(segment)
+            self.ledger.take_up(segment.seq, segment.notes)
             offsets |= {bus: max(offset, offsets.get(bus, -1)) for bus, offset in after.items()}
             if torn:
                 log.warning("%d bytes at the end of %s were never acknowledged; left out", torn, path)
@@ -176,6 +188,9 @@ class Pipeline:
         """Take nothing more, store and judge what is committed, write down what was learned."""
         self._ready = False
         self._monitor.cancel()
+        self._noting.cancel()
+        with contextlib.suppress(Refused, StoreError):
+            await self._commit_lost()
         await asyncio.to_thread(self._close)
 
     def _close(self) -> None:
@@ -192,6 +207,8 @@ class Pipeline:
             return
         self._readers.close()
         self.jobs.close()
+        self.metadata.close()
+        self.ledger.close()
         try:
             self.store.close()
         finally:
@@ -213,29 +230,47 @@ class Pipeline:
         try:
             decoded = await self._decode(self.decoders.decode, codec, packet)
         except DecodeError as error:
-            self.ledger.undecodable(packet, error)
+            self.ledger.lost(packet.source, "rejected", UNDECODABLE, 1)
+            self._intake.undecodable(packet, error)
             raise
         self.counters.add("almenara_rows_received_total", len(decoded.batch), transport=transport)
-        self._note([decoded])
+        notes = self._intake.note(packet, codec, decoded)
         try:
-            rows, turned = await self.commit(decoded.batch)
+            rows, turned = await self.commit(decoded.batch, notes=notes, rejected=decoded.rejected)
+        except AlreadyKept as again:
+            self.counters.add("almenara_payloads_again_total", transport=transport)
+            return again.outcome
         except Refused as error:
             self.counters.add("almenara_writes_refused_total", reason=type(error).__name__)
             raise
+        await self._keep_metadata([decoded])
         rejected = [*decoded.rejected, *(one.rejected for one in turned)]
-        self.ledger.kept(packet, rows, rejected)
+        self._intake.kept(packet, rejected)
         return Outcome(rows, rejected)
 
     async def take(self, bus: str, packets: Sequence[Packet]) -> list[Outcome]:
         """Commit packets of a link, and up to where it is read, together; says what became of each.
 
         Raises Refused when they are not taken now."""
+        named = {at: await self._take_named(packet) for at, packet in enumerate(packets) if packet.key}
+        rest = [packet for packet in packets if not packet.key]
+        outcomes = iter(await self._take_together(bus, rest, max(p.offset for p in packets)))
+        return [named[at] if at in named else next(outcomes) for at in range(len(packets))]
+
+    async def _take_named(self, packet: Packet) -> Outcome:
+        """A packet with a key is committed alone. Raises Refused."""
+        try:
+            return await self.write(packet, packet.codec or self.decoders.for_topic(packet.topic))
+        except (DecodeError, KeyReused) as error:
+            return Outcome(error=error)
+
+    async def _take_together(self, bus: str, packets: Sequence[Packet], offset: int) -> list[Outcome]:
         found = await self._decode(decode_all, self.decoders, packets)
         decoded = [one if isinstance(one, Decoded) else UNREADABLE for one in found]
         batch, owner = joined(decoded)
-        offset = max(p.offset for p in packets)
-        _, turned = await self.commit(batch, bus if offset >= 0 else "", offset)
-        self._note(decoded)
+        notes = self._intake.notes(packets, found, np.bincount(owner, minlength=len(packets)))
+        _, turned = await self.commit(batch, bus if offset >= 0 else "", offset, notes=notes)
+        await self._keep_metadata(decoded)
         lost = np.bincount(np.concatenate([owner[:0], *(owner[t.at] for t in turned)]), minlength=len(decoded))
         outcomes = [
             Outcome(len(one.batch) - int(lost[at]), [*one.rejected, *(_of_one(turned, owner, at) if lost[at] else ())])
@@ -244,9 +279,9 @@ class Pipeline:
         ]  # fmt: skip
         for packet, outcome in zip(packets, outcomes, strict=True):
             if isinstance(outcome.error, DecodeError):
-                self.ledger.undecodable(packet, outcome.error)
-            else:
-                self.ledger.kept(packet, outcome.rows, outcome.rejected)
+                self._intake.undecodable(packet, outcome.error)
+            elif outcome.rejected:
+                self._intake.kept(packet, outcome.rejected)
         self.counters.add("almenara_payloads_total", len(packets), transport=bus)
         self.counters.add("almenara_rows_received_total", len(batch), transport=bus)
         return outcomes
@@ -254,21 +289,41 @@ class Pipeline:
     async def _decode(self, work: Callable[..., T], *arguments: object) -> T:
         return await self._loop.run_in_executor(self._decoding, work, *arguments)
 
-    def _note(self, decoded: Iterable[Decoded]) -> None:
-        """What payloads say besides rows."""
-        for one in decoded:
-            if one.events:
-                self.counters.add("almenara_events_unkept_total", len(one.events))
-            for key, about in one.metadata.items():
-                if key in self.metadata or len(self.metadata) < self.options.limits.series:
-                    self.metadata[key] = about
+    async def _keep_metadata(self, decoded: Iterable[Decoded]) -> None:
+        """What payloads say of series, for those that have one by now."""
+        changes = [c for one in decoded if one.metadata for c in self.metadata.changes(self.index, one.metadata)]
+        if not changes:
+            return
+        try:
+            await asyncio.to_thread(self.metadata.keep, changes)
+        except (Refused, StoreError) as error:  # the rows are kept; the next payload says it again
+            log.warning("what was told of %d series is not kept: %s", len(changes), error)
+
+    async def _note_what_is_lost(self) -> None:
+        while True:
+            await asyncio.sleep(NOTE_S)
+            with contextlib.suppress(Refused, StoreError):  # tried again in a moment
+                await self._commit_lost()
+
+    async def _commit_lost(self) -> None:
+        """Write down what the ledger was told of rows that never came to a commit. Raises Refused or StoreError."""
+        if (notes := self.ledger.pending.take(self.clock())) is None:
+            return
+        try:
+            await self.commit(Batch.of(()), own=True, notes=notes)
+        except BaseException:
+            self.ledger.pending.give_back(notes)
+            raise
 
     async def commit(
-        self, batch: Batch, bus: str = "", offset: int = -1, *, own: bool = False
-    ) -> tuple[int, Sequence[Turned]]:
-        """Rows kept and rows turned away, once they are synced to the log. Raises Refused or StoreError.
+        self, batch: Batch, bus: str = "", offset: int = -1, *, own: bool = False, notes: Notes | None = None,
+        rejected: Sequence[Rejected] = (),
+    ) -> tuple[int, Sequence[Turned]]:  # fmt: skip
+        """Rows kept and rows turned away, once they are synced to the log. Raises Refused or StoreError; AlreadyKept or
+        KeyReused where the notes have a key.
 
-        own: the hub says it itself (see `Submission`).
+        own: the hub says it itself (see `Submission`). notes: whose rows they are; the hub's where there are none.
+        rejected: by whoever decoded.
         """
         answer: asyncio.Future[tuple[int, Sequence[Turned]]] = self._loop.create_future()
 
@@ -284,7 +339,7 @@ class Pipeline:
             with contextlib.suppress(RuntimeError):  # the loop has ended: nobody waits
                 self._loop.call_soon_threadsafe(tell, rows, turned, error)
 
-        self._committer.submit(Submission(batch, bus, offset, done, own))
+        self._committer.submit(Submission(batch, bus, offset, done, own, notes, rejected))
         return await answer
 
     def offset(self, bus: str) -> int:
@@ -308,6 +363,13 @@ class Pipeline:
         """The last row of each series."""
         await self.settle()
         return await self._in_reader(lambda: self._readers.reader().last(selection))
+
+    async def read_events(
+        self, start: int, end: int, selectors: Sequence[Sequence[Matcher]] = (), limit: int = 1000
+    ) -> list[Event]:
+        """The newest events in [start, end), newest first, that any of the selectors holds."""
+        await self.settle()
+        return await self._in_reader(lambda: newest_events(self._readers.reader(), start, end, selectors, limit))
 
     async def query(self, expression: str, start: int, end: int, step_ns: int) -> Matrix:
         """The answer to a PromQL expression. Raises QueryError."""
@@ -350,8 +412,15 @@ class Pipeline:
     # --- how it is doing
 
     def sources(self) -> list[SourceStatus]:
-        """Who sends what."""
-        return self.ledger.sources.snapshot()
+        """The ledger, a line a source, of all segments that are stored by now."""
+        return self.ledger.statuses()
+
+    async def account(self) -> list[SourceStatus]:
+        """The ledger, of everything that was committed or lost by now."""
+        with contextlib.suppress(Refused, StoreError):  # then without what was lost within this second
+            await self._commit_lost()
+        await self.settle()
+        return self.sources()
 
     def health(self) -> list[str]:
         """Why the hub is not ready, in words; empty when it is."""
@@ -365,6 +434,10 @@ class Pipeline:
         reasons += [f"detector {name} is out of service: {why}" for name, why in self._judge.problems.items()]
         reasons += [f"alarms are not decided: {self._flusher.alarm_problem}"] if self._flusher.alarm_problem else []
         return reasons
+
+    def _sampled_ledger(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        for (kind, outcome), rows in self.ledger.by_kind().items():
+            yield "almenara_ledger_rows_total", {"source_kind": kind, "outcome": outcome}, rows
 
     def _sampled(self) -> list[tuple[str, float]]:
         oldest_ns = self._committer.oldest_ns

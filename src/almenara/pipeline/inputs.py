@@ -13,6 +13,7 @@ from almenara.model.batch import Batch
 from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.series import encode_key
 from almenara.pipeline.hub import Pipeline
+from almenara.pipeline.notes import Notes
 from almenara.plugin.contracts import Collector, Packet, Transport
 
 log = logging.getLogger(__name__)
@@ -94,16 +95,16 @@ class Inputs:
         """Commit rows that nobody sends again; those that are refused are counted and gone."""
         now = self._hub.clock()
         self._hub.counters.add("almenara_rows_received_total", len(batch), transport="collector")
+        ledger = self._hub.ledger
         try:
-            rows, turned = await self._hub.commit(batch, own=own)
+            await self._hub.commit(batch, own=own, notes=Notes.of(ledger.names.number(source), len(batch), now))
         except (Refused, StoreError) as error:  # the next look comes anyway
             self._hub.counters.add("almenara_rows_rejected_total", len(batch), reason="refused")
-            self._hub.ledger.sources.report(source, now, str(error), "")
+            ledger.lost(source, "dropped", "refused", len(batch))
+            ledger.sources.report(source, now, str(error), "")
             self._failed.add(source)
             return False
         self._works(source)
-        rejected = [one.rejected for one in turned]
-        self._hub.ledger.sources.count(source, now, 1, rows, rejected, best_effort=False)
         return True
 
     async def _read(self, name: str, link: Bus | Transport) -> None:
@@ -142,6 +143,8 @@ class Inputs:
             told = bool(problems)
             now_lost = sum(bus.counters.get(name, 0) for name in ("lost", "best_effort_lost"))
             self._hub.counters.add("almenara_bus_lost_total", now_lost - lost)
+            if now_lost > lost:  # of what they held nothing is known: a message counts as a row
+                self._hub.ledger.lost(f"{BUS}:broker", "dropped", "bus_lost", now_lost - lost, 0)
             lost = now_lost
             await asyncio.sleep(CLIENTS_S)
 

@@ -13,22 +13,26 @@ from numba import njit
 
 from almenara.model.errors import FolderError
 from almenara.pipeline.log import Buffers, LogReader, LogWriter
+from almenara.pipeline.notes import HUB, Notes
 
 #: A segment is closed when it has so many rows.
 SEGMENT_ROWS = 1_000_000
 
 _ROWS_HEAD = struct.Struct("<IH")  # rows, length of the bus name
+_HAS_NOTES = 1 << 15  # set in that length where notes stand behind the columns
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Rows of one commit, ids already the hub's. bus and offset: up to where a durable stream is now read, if any."""
+    """Rows of one commit, ids already the hub's. bus and offset: up to where a durable stream is now read, if any.
+    notes: what else there is to say of it; None in a log of a hub that kept none."""
 
     id: np.ndarray  # int32[n]
     time: np.ndarray  # int64[n]
     value: np.ndarray  # float64[n]
     bus: str = ""
     offset: int = -1
+    notes: Notes | None = None
 
     def __len__(self) -> int:
         return len(self.id)
@@ -37,17 +41,22 @@ class Rows:
         """The body of the log record."""
         name = self.bus.encode()
         columns = (np.ascontiguousarray(c).data.cast("B") for c in (self.id, self.time, self.value) if len(c))
-        return [_ROWS_HEAD.pack(len(self), len(name)) + name, *columns]
+        if self.notes is None:
+            return [_ROWS_HEAD.pack(len(self), len(name)) + name, *columns]
+        head = _ROWS_HEAD.pack(len(self), len(name) | _HAS_NOTES) + name
+        return [head, *columns, *self.notes.buffers()]
 
     @classmethod
     def parse(cls, body: bytes, offset: int) -> Rows:
         """The rows of a log record."""
         n, name = _ROWS_HEAD.unpack_from(body)
+        has_notes, name = name & _HAS_NOTES, name & ~_HAS_NOTES
         at = _ROWS_HEAD.size + name
         id = np.frombuffer(body, np.int32, n, at)
         time = np.frombuffer(body, np.int64, n, at + id.nbytes)
         value = np.frombuffer(body, np.float64, n, at + id.nbytes + time.nbytes)
-        return cls(id, time, value, body[_ROWS_HEAD.size :][:name].decode(), offset)
+        notes = Notes.parse(body, at + 20 * n) if has_notes else None
+        return cls(id, time, value, body[_ROWS_HEAD.size :][:name].decode(), offset, notes)
 
 
 class Columns:
@@ -77,12 +86,16 @@ class Segment:
     offsets: dict[str, int] = field(default_factory=dict)
     n: int = 0
     commit: int = 0  # number of the commit, in this run, that its last rows are of
+    notes: list[Notes] = field(default_factory=list)  # of each commit; their rows sum to n
+    events: int = 0
 
     def put(self, rows: Sequence[Rows]) -> None:
         """Take in rows that the log has."""
         for some in rows:
             self.columns.put(self.n, some)
             self.n += len(some)
+            self.notes.append(some.notes or Notes.of(HUB, len(some), self.opened_ns))
+            self.events += len(self.notes[-1].events)
 
     def sorted(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """id, time, value ordered by (id, time); of rows with equal series and time the last to come stays."""
