@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 NS = 1_000_000_000
 MINUTE_NS, HOUR_NS, DAY_NS, WEEK_NS = 60 * NS, 3600 * NS, 86_400 * NS, 604_800 * NS
 
-#: Times before 1971 are rejected: they are clocks that were never set.
+#: Times before 1971 are rejected: they are clocks that were never set. LATEST_NS is the last that an int64 holds.
 EARLIEST_NS = 365 * DAY_NS
+LATEST_NS = 2**63 - 1
 
 _UNIT_S = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800, "y": 365 * 86_400}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w|y)")

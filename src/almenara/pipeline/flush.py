@@ -28,6 +28,7 @@ from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.made import Made, Waiter, tell
 from almenara.pipeline.relearn import first_times, relearn
 from almenara.pipeline.segment import Segment, path_of
+from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Selection, Store, StoreReader
 
 log = logging.getLogger(__name__)
@@ -127,6 +128,11 @@ class Flusher:
         self._stored_series, self._last_seq, self._left_over = stored_series, judged_seq, deque(left_over)
         self._thread.start()
 
+    @property
+    def last_seq(self) -> int:
+        """The segment that was stored and judged last."""
+        return self._last_seq
+
     def settle(self) -> Future[None]:
         """Done when everything committed by now, and what judging makes of it, is stored and judged.
 
@@ -165,6 +171,7 @@ class Flusher:
     # --- the thread
 
     def _run(self) -> None:
+        name_thread()
         ended: AlmenaraError = StoreError("the hub has stopped")
         try:
             self._catch_up()

@@ -23,7 +23,7 @@ from almenara.job.turns import Turns
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
-from almenara.model.time import NS
+from almenara.model.time import EARLIEST_NS, LATEST_NS, NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.commit import Committer, Submission
@@ -44,6 +44,7 @@ from almenara.pipeline.room import watch_room
 from almenara.pipeline.segment import Segment, left_over, read_file
 from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
+from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Outcome, Packet, Selection, Store
 from almenara.query import Matcher, Matrix, evaluate, parse
 
@@ -150,7 +151,7 @@ class Pipeline:
         if state is not None:
             self._flusher.restore(state)
         self._readers = Readers(self.store)
-        self._decoding = ThreadPoolExecutor(DECODERS, thread_name_prefix="decode")
+        self._decoding = ThreadPoolExecutor(DECODERS, "decode", name_thread)
         self.counters.sample(self._sampled)
         self.counters.sample_by(self._sampled_ledger)
         self._flusher.start(stored, about.seq, left)
@@ -358,6 +359,17 @@ class Pipeline:
         """Stored rows in [start, end), ordered by (id, time); see `StoreReader.read`."""
         await self.settle()
         return await self._in_reader(lambda: self._readers.reader().read(selection, start, end, every_ns, how))
+
+    @property
+    def flushed_seq(self) -> int:
+        """The segment that was stored and judged last."""
+        return self._flusher.last_seq
+
+    async def read_segments(self, selection: Selection, after: int, until: int) -> Batch:
+        """Rows that came in segments after `after`, up to `until`, which must be stored."""
+        return await self._in_reader(
+            lambda: self._readers.reader().read(selection, EARLIEST_NS, LATEST_NS, since_seq=after, until_seq=until)
+        )
 
     async def last(self, selection: Selection) -> Batch:
         """The last row of each series."""

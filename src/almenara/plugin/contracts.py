@@ -214,7 +214,7 @@ class StoreReader(Protocol):
         """Rows in [start, end) in ns, ordered by (id, time). With every_ns one row a non-empty bucket [k * every_ns,
         (k + 1) * every_ns), its time the bucket's start, its value by `how`: avg, min, max, sum, count, last, first;
         NaN values are left out of buckets. With since_seq only rows that came with a higher
-        seq; with until_seq only those that came with none higher, also where a later one has won since."""
+        seq; with until_seq only those with none higher (one that a later row replaced may be missing)."""
 
     def last(self, selection: Selection, before: int | None = None) -> Batch:
         """The last row of each series (before `before`), for those that have one, ordered by id."""

@@ -349,13 +349,15 @@ class _Reader:
         every_ns: int | None = None,
         how: str = "avg",
         since_seq: int | None = None,
+        until_seq: int | None = None,
     ) -> Batch:
         """Rows in [start, end), ordered by (id, time), or their buckets. Raises StoreError for senseless buckets."""
         if every_ns is not None and (every_ns <= 0 or how not in FUNCTIONS):
             raise StoreError(f"buckets of {every_ns} ns by {how!r} make no sense")
         ids = set(map(int, selection.id))
         since = -1 if since_seq is None else since_seq
-        found = sorted((i, t, v) for (i, t), (seq, v) in self._store.rows.items() if i in ids and seq > since)
+        until = math.inf if until_seq is None else until_seq
+        found = sorted((i, t, v) for (i, t), (seq, v) in self._store.rows.items() if i in ids and since < seq <= until)
         rows = [row for row in found if start <= row[1] < end]
         if every_ns is not None:
             known = [(i, t // every_ns * every_ns, v) for i, t, v in rows if not math.isnan(v)]

@@ -126,12 +126,15 @@ class MemoryReader:
         every_ns: int | None = None,
         how: str = "avg",
         since_seq: int | None = None,
+        until_seq: int | None = None,
     ) -> Batch:
         """As the contract says. Raises StoreError for an unknown `how` or a bucket that is not above 0."""
         id, time, value, seq = self._store._columns
         wanted = (time >= start) & (time < end) & np.isin(id, checked_ids(selection))
         if since_seq is not None:
             wanted &= seq > since_seq
+        if until_seq is not None:
+            wanted &= seq <= until_seq
         rows = id[wanted], time[wanted], value[wanted]
         if every_ns is not None:
             check_buckets(every_ns, how)

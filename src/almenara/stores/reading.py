@@ -102,6 +102,7 @@ class ChdbReader:
         every_ns: int | None = None,
         how: str = "avg",
         since_seq: int | None = None,
+        until_seq: int | None = None,
     ) -> Batch:
         """As the contract says. Raises StoreError for an unknown `how`, a bucket not above 0, or what failed."""
         id, start, end = checked_ids(selection), clip(start), clip(end)
@@ -110,8 +111,7 @@ class ChdbReader:
             check_buckets(every_ns, how)
         if not len(id) or start >= end:
             return Batch(selection.series, *_rows([]))
-        # Of two rows at one time the higher seq wins, so leaving out low ones before FINAL changes nothing.
-        since = f"PREWHERE seq > {since_seq}" if since_seq is not None and since_seq >= 0 else ""
+        since = _seq_sql(since_seq, until_seq)
         if every_ns is None:
             sql = (
                 f"SELECT sid, ts, v FROM samples FINAL {since} WHERE {ids_sql(id)} AND {time_sql([(start, end)])} "
@@ -178,6 +178,14 @@ class ChdbReader:
             return [(start, end)]
         dirty = _runs(self._dirty.hours(id, first, last))
         return _merged([(start, first * HOUR_NS), *dirty, (last * HOUR_NS, end)])
+
+
+def _seq_sql(since: int | None, until: int | None) -> str:
+    """Of two rows at one time the higher seq wins, so leaving out low ones before FINAL changes nothing; leaving out
+    high ones gives what the row was by then."""
+    wanted = [f"seq > {since}"] if since is not None and since >= 0 else []
+    wanted += [f"seq <= {until}"] if until is not None else []
+    return "PREWHERE " + " AND ".join(wanted) if wanted else ""
 
 
 def read_events(session: Session, start: int, end: int, limit: int) -> list[Event]:

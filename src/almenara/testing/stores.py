@@ -201,6 +201,17 @@ def since_seq_gives_only_what_came_later(store: Store) -> None:
         same(found, twin.read(range(5), LOWEST, HIGHEST, since_seq=seq))
 
 
+def until_seq_leaves_out_what_came_later(store: Store) -> None:
+    rows = {seq: [(seq % 3, NOW + seq * MINUTE_NS, float(seq))] for seq in range(1, 7)}
+    twin = Twin()
+    for seq, some in rows.items():
+        fill(store, twin, some, seq)
+    reader = store.reader()
+    for since, until in ((0, 3), (2, 4), (3, 3), (-1, 9)):
+        found = reader.read(select(range(5)), LOWEST, HIGHEST, since_seq=since, until_seq=until)
+        same(found, sorted(row for seq, some in rows.items() if since < seq <= until for row in some))
+
+
 def last_before_looks_as_far_back_as_needed(store: Store) -> None:
     twin, rows = Twin(), [(k, NOW - k**5 * MINUTE_NS, float(k)) for k in range(20)]
     fill(store, twin, rows, 1)
@@ -387,6 +398,7 @@ CASES: tuple[Callable[[Store], None], ...] = (
     a_hundred_thousand_series_in_one_batch,
     nothing_selected_or_given_is_nothing,
     since_seq_gives_only_what_came_later,
+    until_seq_leaves_out_what_came_later,
     last_before_looks_as_far_back_as_needed,
     exactly_the_rows_that_are_asked_for_are_found,
     a_bucket_that_makes_no_sense_is_an_error,
