@@ -134,7 +134,7 @@ class Chdb:
             ("sid", "UInt32", id.view(np.uint32)),
             ("ts", "Int64", times),
             ("v", "Float64", value),
-            ("seq", "UInt64", np.full(len(id), seq, np.uint64)),
+            ("seq", "UInt64", np.broadcast_to(np.uint64(seq), len(id))),
         ]
         where = f"seq = {seq} AND ts >= {times.min()} AND ts <= {times.max()}"
         self._session.insert("samples", columns, len(id), f"storing {len(id)} rows", where, token=str(seq))

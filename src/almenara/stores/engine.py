@@ -2,7 +2,8 @@
 
 Traps: one process can have one folder open at a time, and one process can have a folder. A forked child that queries
 hangs. An insert that is left without `finish()` is thrown away in silence. An insert that fails while it is committed,
-as on a full disk, says nothing either (chdb 4.4): every insert is therefore counted afterwards.
+as on a full disk, says nothing either (chdb 4.4): after every insert the engine is asked whether it had an error, and
+where it had any, by whomever, the rows are counted.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from almenara.model.errors import DiskFull, MissingExtra, StoreError
-from almenara.stores.native import decode_blocks, encode_block
+from almenara.stores.native import decode_blocks, encode_chunks
 
 _FULL = ("NOT_ENOUGH_SPACE", "No space left on device", "Disk quota exceeded")
 
 #: An engine made for servers, kept small: a quarter of the caches' limit each goes to marks, index and skip index.
 #: A delete takes up each part that it touches as a task; with no more places than two a thread (the default) it waits
-#: about a second for every four parts.
+#: about a second for every four parts. Statistics for a query planner that never needs them cost a tenth of a merge;
+#: blocks of 64 Ki rows, for eight, save a fifth of it.
 _CONFIG = """<clickhouse>
   <mark_cache_size>{part}</mark_cache_size>
   <primary_index_cache_size>{part}</primary_index_cache_size>
@@ -31,11 +33,18 @@ _CONFIG = """<clickhouse>
   <background_common_pool_size>1</background_common_pool_size>
   <background_schedule_pool_size>1</background_schedule_pool_size>
   <asynchronous_metrics_update_period_s>60</asynchronous_metrics_update_period_s>
+  <merge_tree>
+    <auto_statistics_types></auto_statistics_types>
+    <merge_max_block_size>65536</merge_max_block_size>
+  </merge_tree>
 </clickhouse>
 """
 
 _SETTINGS = {
     "max_insert_threads": 1,
+    "optimize_on_insert": 0,  # the rows of one insert are sorted, each once: nothing to replace, and looking costs a third
+    "min_insert_block_size_rows": 1 << 30,  # one insert is one part, however large
+    "min_insert_block_size_bytes": 1 << 40,
     "enable_alp_codec": 1,
     "max_partitions_per_insert_block": 0,
     "do_not_merge_across_partitions_select_final": 1,
@@ -148,18 +157,19 @@ class Session:
         settings = f" SETTINGS insert_deduplication_token = '{token}'" if token else ""
         try:
             with self._live().send_insert(f"INSERT INTO {table} ({names}){settings}", "Native") as insert:
-                insert.append(encode_block(columns, rows))
+                for chunk in encode_chunks(columns, rows):
+                    insert.append(chunk)
                 insert.finish()
         except RuntimeError as error:
             raise explain(error, doing) from error
-        if int(self.query(f"SELECT count() FROM {table} WHERE {where} SETTINGS max_threads = 1", doing)[0][0]) < rows:
-            self._explain_missing(doing)
-
-    def _explain_missing(self, doing: str) -> None:
-        """Raises what went wrong since the last call. Without an error no row is lost: this batch was stored before,
-        and newer rows have replaced some of it in a merge."""
         before, self._errors_seen = self._errors_seen, self._errors(doing)
         if self._errors_seen != before:
+            self._check_there(table, where, rows, doing)
+
+    def _check_there(self, table: str, where: str, rows: int, doing: str) -> None:
+        """Raises the engine's latest error where rows are missing that were just inserted."""
+        count = f"SELECT count() FROM {table} WHERE {where} SETTINGS max_threads = 1"
+        if int(self.query(count, doing)[0][0]) < rows:
             sql = "SELECT CAST(name, 'String'), last_error_message FROM system.errors"
             name, message = self.query(f"{sql} ORDER BY last_error_time DESC LIMIT 1", doing)
             raise explain(RuntimeError(f"{name[0].decode()}: {message[0].decode(errors='replace')}"), doing)

