@@ -94,7 +94,11 @@ class StoreError(AlmenaraError):
 
 
 class BusError(AlmenaraError):
-    """A message broker cannot be started or reached."""
+    """A message broker, or another system at the end of a link, cannot be started or reached."""
+
+
+class Undeliverable(BusError):
+    """The other side will never take this payload; sending it again is of no use."""
 
 
 class PortTaken(BusError):

@@ -42,6 +42,7 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_payloads_again_total": ("counter", "Payloads answered as before, their key being known, by transport"),
     "almenara_ledger_rows_total": ("counter", "Rows by what became of them, over restarts, by kind of source"),
     "almenara_http_refused_total": ("counter", "HTTP requests turned away at the door, by status"),
+    "almenara_link_dropped_total": ("counter", "Datagrams, lines and connections dropped, by transport and reason"),
     "almenara_live_dropped_total": ("counter", "Live streams ended because their reader took nothing"),
     "almenara_live_streams": ("gauge", "Live streams open"),
     "almenara_published_total": ("counter", "Messages published on the bus, by kind"),
