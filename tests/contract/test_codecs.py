@@ -18,6 +18,7 @@ from almenara.testing.codecs import CASES
 RECORDED = Path(__file__).parents[1] / "cases" / "codecs"
 FOLDERS = sorted(RECORDED.glob("*/*"))
 COARSE_NS = {
+    "senml": 1_000,
     "prometheus": 1_000_000,
     "remote_write": 1_000_000,
     "sparkplug": 1_000_000,
