@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +19,12 @@ import uvloop
 from almenara.bus.feed import Feed
 from almenara.codecs.influx import Influx
 from almenara.model.alarm import Alarm, Evidence, Incident, Severity, State, Transition
-from almenara.model.batch import Batch, Decoded, Rejected, Verdict
+from almenara.model.batch import Batch, Decoded, Event, Rejected, Verdict
 from almenara.model.errors import DecodeError
-from almenara.model.series import Metadata, Series
+from almenara.model.series import Series
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.metadata import KnownMetadata
 from almenara.plugin.contracts import Context, Packet, Selection
 from almenara.query import evaluate, parse
 from almenara.web.app import create_app
@@ -33,6 +35,10 @@ S = 1_000_000_000
 MINUTE = 60 * S
 NOW = 1_700_000_000 * S
 FUTURE = 300 * S
+
+
+def memory() -> sqlite3.Connection:
+    return sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
 
 
 class TwinAlarms:
@@ -75,7 +81,8 @@ class Twin:
         self.index, self.counters, self.alarms = SeriesIndex(), Counters(), TwinAlarms()
         self.feed: Feed[Any] = Feed()
         self.demo: TwinDemo | None = None
-        self.metadata: dict[bytes, Metadata] = {}
+        self.metadata = KnownMetadata(memory)
+        self.events: list[Event] = []
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}
         self.now, self.refusing, self.reasons = NOW, None, []
         self.packets: list[tuple[Packet, str]] = []
@@ -154,8 +161,11 @@ class Twin:
         batch = self._read(ids, start, end)
         return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value), causes=())
 
-    def sources(self) -> list[Any]:
+    async def account(self) -> list[Any]:
         return self.seen_sources
+
+    async def read_events(self, start: int, end: int, selectors: Any, limit: int) -> list[Event]:
+        return [one for one in self.events if start <= one.time < end][:limit]
 
     def health(self) -> list[str]:
         return self.reasons

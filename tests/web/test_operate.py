@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tests.web.conftest import NOW, S, Served, TwinDemo, transition
@@ -15,8 +15,10 @@ from almenara.job.runs import Outcome, Run, Runs
 from almenara.job.schedule import Job, Steps
 from almenara.job.turns import Turns
 from almenara.model.alarm import Acknowledgement, Alarm, Incident, Severity, State
+from almenara.model.batch import Event
 from almenara.model.errors import Problem
 from almenara.model.series import Series
+from almenara.pipeline.sources import SourceStatus
 from almenara.web.operate import Rate
 
 MS = NOW // 1_000_000
@@ -58,17 +60,34 @@ def test_incidents_with_members_and_who_took_them(served: Served) -> None:
 
 
 def test_sources_with_rejections_problem_and_remedy(served: Served) -> None:
-    one = SimpleNamespace(
-        name="mqtt:g17", transport="mqtt", first_ns=NOW, last_ns=NOW + S, payloads=3, rows=9, best_effort_rows=9,
-        rejected={"future": 2}, last_rejected="admission: future", problem="It asked for MQTT 5.", remedy="Use 3.1.1."
+    one = SourceStatus(
+        "mqtt:g17", NOW, NOW + S, payloads=3, received=12, stored=7, late=2, duplicate=1, overwritten=1, events=1,
+        best_effort_rows=9, rejected=Counter(future=2), dropped=Counter(refused=1), last_rejected="admission: future",
+        problem="It asked for MQTT 5.", remedy="Use 3.1.1.",
     )  # fmt: skip
-    served.hub.seen_sources = [one]
-    (found,) = served.client.get("/api/v1/sources").json()
+    served.hub.seen_sources = [one, SourceStatus("http:b", received=3, stored=1, rejected=Counter(future=2))]
+    (found, _) = served.client.get("/api/v1/sources").json()
     assert found == {
-        "name": "mqtt:g17", "transport": "mqtt", "first_ms": MS, "last_ms": MS + 1000, "payloads": 3, "rows": 9,
-        "best_effort_rows": 9, "rejected": {"future": 2},
-        "last_rejected": "admission: future", "problem": "It asked for MQTT 5.", "remedy": "Use 3.1.1.",
+        "name": "mqtt:g17", "transport": "mqtt", "first_ms": MS, "last_ms": MS + 1000, "payloads": 3, "rows": 8,
+        "received": 12, "stored": 7, "late": 2, "duplicate": 1, "overwritten": 1, "events": 1, "best_effort_rows": 9,
+        "rejected": {"future": 2}, "dropped": {"refused": 1}, "last_rejected": "admission: future",
+        "problem": "It asked for MQTT 5.", "remedy": "Use 3.1.1.",
     }  # fmt: skip
+    ledger = served.client.get("/api/v1/ledger").json()
+    assert ledger["sources"][0] == found
+    assert ledger["total"] == {
+        "payloads": 3, "received": 15, "stored": 8, "late": 2, "duplicate": 1, "overwritten": 1, "events": 1,
+        "best_effort_rows": 9, "rejected": {"future": 4}, "dropped": {"refused": 1},
+    }  # fmt: skip
+
+
+def test_events_of_the_last_day_newest_first(served: Served) -> None:
+    served.hub.events = [Event(NOW - S, (("app", "cron"),), "job ended"), Event(NOW - 2 * 86_400 * S, (), "long ago")]
+    assert served.client.get("/api/v1/events").json() == [
+        {"time_ms": MS - 1000, "labels": {"app": "cron"}, "text": "job ended"}
+    ]
+    assert len(served.client.get("/api/v1/events?start=1").json()) == 2
+    assert served.client.get("/api/v1/events?match[]=up%7B").status_code == 400
 
 
 def test_status_says_how_the_hub_is(served: Served) -> None:

@@ -142,7 +142,7 @@ def test_a_bug_is_500_in_json_and_logged_without_parameters(
     assert answer.json()["error"].startswith("internal error")
     assert "POST /write failed" in caplog.text
     assert "secret" not in caplog.text
-    monkeypatch.setattr(served.hub, "sources", None)
+    monkeypatch.setattr(served.hub, "account", None)
     assert served.client.get("/api/v1/sources").json()["errorType"] == "internal"
 
 

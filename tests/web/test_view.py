@@ -51,7 +51,7 @@ def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
 
 def test_a_chart_says_the_unit_where_it_is_known(served: Served) -> None:
     assert view(served)["unit"] == ""
-    served.hub.metadata[PUMP.key] = Metadata("bar", "gauge")
+    served.hub.metadata.keep(served.hub.metadata.changes(served.hub.index, {PUMP.key: Metadata("bar", "gauge")}))
     chart = view(served)
     assert (chart["unit"], chart["kind"]) == ("bar", "gauge")
 

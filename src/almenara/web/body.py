@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
 import cramjam
 from starlette.types import Receive, Send
 
+from almenara.model.errors import Overloaded
 from almenara.web.errors import HttpError
 
 #: A body that arrives slower than this, after the first `body_timeout_s`, is cut off.
 SLOWEST_BYTES_PER_S = 16 * 1024
 #: Bodies above this are decompressed in a thread, so that the loop goes on.
 _INLINE_BYTES = 64 * 1024
+#: So many bodies of more than that are decompressed at a time, since each may become as large as the limit.
+_INFLATING = 2
 _LINGER_S = 1.0
 _LINGER_BYTES = 64 * 1024 * 1024
 
@@ -31,6 +35,38 @@ class Limits:
     inflated_bytes: int = 64 * 1024 * 1024  # after Content-Encoding is undone
     form_bytes: int = 1024 * 1024  # of a query sent as a form
     body_timeout_s: float = 30.0
+    held_bytes: int = 256 * 1024 * 1024  # of bodies of all writes that are read, decoded and committed at the moment
+
+
+class Room:
+    """How many bytes of bodies are held at the moment; for one loop."""
+
+    def __init__(self, limit: int):
+        self.limit, self.used = limit, 0
+        self.inflating = asyncio.Semaphore(_INFLATING)
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Held]:
+        """A share of the room, which is given back at the end."""
+        held = Held(self)
+        try:
+            yield held
+        finally:
+            self.used -= held.bytes
+
+
+class Held:
+    """The share of one write."""
+
+    def __init__(self, room: Room):
+        self.room, self.bytes = room, 0
+
+    def more(self, n: int) -> None:
+        """Hold n bytes more. Raises Overloaded when there is no room for them; an only write always has room."""
+        if self.room.used > self.bytes and self.room.used + n > self.room.limit:
+            raise Overloaded(f"{self.room.used} bytes of other writes are being taken; send again later")
+        self.room.used += n
+        self.bytes += n
 
 
 def header(headers: Headers, name: bytes) -> bytes:
@@ -41,8 +77,11 @@ def header(headers: Headers, name: bytes) -> bytes:
     return b""
 
 
-async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: float) -> bytes:
-    """The whole body. Raises HttpError 413 above `limit` bytes, 408 where it is too slow, 400 where it breaks off."""
+async def read_body(
+    headers: Headers, receive: Receive, limit: int, timeout_s: float, held: Held | None = None
+) -> bytes:
+    """The whole body. Raises HttpError 413 above `limit` bytes, 408 where it is too slow, 400 where it breaks off, and
+    Overloaded where there is no room for it."""
     declared = header(headers, b"content-length")
     if declared and int(declared) > limit:
         raise _too_large(limit, f"Content-Length is {int(declared)}")
@@ -51,6 +90,8 @@ async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: f
         async with asyncio.timeout_at(start + timeout_s) as deadline:
             message = await receive()
             if message["type"] == "http.request" and not message.get("more_body"):
+                if held is not None:
+                    held.more(len(message["body"]))
                 return _within(message["body"], limit)
             parts, size = [], 0
             while message["type"] == "http.request":
@@ -58,6 +99,8 @@ async def read_body(headers: Headers, receive: Receive, limit: int, timeout_s: f
                 size += len(message["body"])
                 if size > limit:
                     raise _too_large(limit, "the body goes on")
+                if held is not None:
+                    held.more(len(message["body"]))
                 if not message.get("more_body"):
                     return b"".join(parts)
                 deadline.reschedule(start + timeout_s + size / SLOWEST_BYTES_PER_S)
@@ -77,8 +120,9 @@ def _too_large(limit: int, found: str) -> HttpError:
     return HttpError(413, f"the body may have {limit} bytes; {found}; send smaller batches", close=True)
 
 
-async def decoded(headers: Headers, body: bytes, limit: int) -> bytes:
-    """The body without its Content-Encoding. Raises HttpError 413 above `limit` bytes, 400 damaged, 415 unknown."""
+async def decoded(headers: Headers, body: bytes, limit: int, held: Held) -> bytes:
+    """The body without its Content-Encoding. Raises HttpError 413 above `limit` bytes, 400 damaged, 415 unknown;
+    Overloaded where there is no room for it."""
     encoding = header(headers, b"content-encoding").strip().lower()
     if encoding in (b"", b"identity"):
         return body
@@ -86,8 +130,12 @@ async def decoded(headers: Headers, body: bytes, limit: int) -> bytes:
         raise HttpError(415, f"Content-Encoding {encoding.decode('latin-1')!r}; expected gzip, deflate, snappy or none")
     undo = unsnap if encoding == b"snappy" else partial(inflate, wbits=15 if encoding == b"deflate" else 31)
     if len(body) <= _INLINE_BYTES:
-        return undo(body, limit)
-    return await asyncio.to_thread(undo, body, limit)
+        payload = undo(body, limit)
+    else:
+        async with held.room.inflating:
+            payload = await asyncio.to_thread(undo, body, limit)
+    held.more(len(payload))
+    return payload
 
 
 def inflate(body: bytes, limit: int, wbits: int = 31) -> bytes:

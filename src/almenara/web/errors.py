@@ -13,6 +13,7 @@ from almenara.model.errors import (
     ConfigError,
     DecodeError,
     DiskFull,
+    KeyReused,
     NotSupported,
     PluginError,
     QueryError,
@@ -72,6 +73,8 @@ def as_http(error: Exception) -> HttpError:
         return HttpError(422, f"not supported yet: {message}")
     if isinstance(error, QueryError):
         return HttpError(422, message)
+    if isinstance(error, KeyReused):
+        return HttpError(422, message, error_type="bad_data")
     if isinstance(error, PluginError):
         return HttpError(404, message)
     return HttpError(500, message)

@@ -17,8 +17,9 @@ from starlette.types import Receive, Scope, Send
 
 from almenara.model.batch import Rejected
 from almenara.model.errors import AlmenaraError, DecodeError
+from almenara.pipeline.keys import MAX_LENGTH
 from almenara.plugin.contracts import Outcome, Packet
-from almenara.web.body import Limits, decoded, header, linger, read_body
+from almenara.web.body import Headers, Limits, Room, decoded, header, linger, read_body
 from almenara.web.errors import HttpError, as_http, dumps, error_response
 from almenara.web.guard import SECRET_PARAMETERS
 
@@ -57,6 +58,7 @@ class Ingest:
     def __init__(self, pipeline: Pipeline, limits: Limits):
         self._pipeline = pipeline
         self._limits = limits
+        self._room = Room(limits.held_bytes)
 
     async def influx(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /write and /api/v2/write: line protocol; `precision` and `db` go on to the codec."""
@@ -93,12 +95,16 @@ class Ingest:
     async def take(self, scope: Scope, receive: Receive, codec: str, topic: str) -> Outcome:
         """Read the request's body within the limits, and commit its rows. `codec` may be `auto`.
 
-        Raises HttpError (the body), DecodeError (nothing in it can be read), Refused (not taken now)."""
+        A body that comes again under the same `Idempotency-Key` gets the first answer, and is not kept again.
+        Raises HttpError (the body), DecodeError (nothing in it can be read), Refused (not taken now), KeyReused."""
         limits, headers = self._limits, scope["headers"]
-        body = await read_body(headers, receive, limits.body_bytes, limits.body_timeout_s)
-        payload = await decoded(headers, body, limits.inflated_bytes)
-        if not payload:
-            return Outcome()
+        with self._room.hold() as held:
+            body = await read_body(headers, receive, limits.body_bytes, limits.body_timeout_s, held)
+            payload = await decoded(headers, body, limits.inflated_bytes, held)
+            return await self._commit(scope, payload, codec, topic) if payload else Outcome()
+
+    async def _commit(self, scope: Scope, payload: bytes, codec: str, topic: str) -> Outcome:
+        headers = scope["headers"]
         content_type = header(headers, b"content-type").decode("latin-1")
         packet = Packet(
             topic=topic,
@@ -107,8 +113,17 @@ class Ingest:
             source=f"http:{scope['client'][0]}" if scope["client"] else "http",
             parameters=parameters_of(scope),
             content_type=content_type,
+            key=_key(headers),
         )
         return await self._pipeline.write(packet, codec if codec != "auto" else codec_of(content_type))
+
+
+def _key(headers: Headers) -> str:
+    """What the client names its body with; empty where it does not. Raises HttpError 400."""
+    key = header(headers, b"idempotency-key").decode("latin-1").strip().strip('"')
+    if len(key) > MAX_LENGTH:
+        raise HttpError(400, f"Idempotency-Key has {len(key)} characters; at most {MAX_LENGTH} are taken")
+    return key
 
 
 def codec_of(content_type: str) -> str:

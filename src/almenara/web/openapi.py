@@ -21,6 +21,8 @@ PARAMETERS = {
     "timeout": "How long the query may take, 30s by default",
     "match[]": 'A selector such as temperature{city="Mumbai"}; may be given several times',
     "limit": "At most so many results",
+    "limit_per_metric": "At most so many texts of one metric",
+    "metric": "The name of one metric; all of them by default",
     "format": "csv, json or jsonl",
     "series": "One series, or a selector of one",
     "width": "Pixels: at most a few rows for each are sent",

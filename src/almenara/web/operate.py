@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,15 @@ from almenara._version import __version__
 from almenara.job.runs import Run
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.errors import Problem
+from almenara.model.time import DAY_NS
 from almenara.web.body import Limits, read_body
 from almenara.web.errors import HttpError, json_response
 from almenara.web.params import read_params
+from almenara.web.select import parse_all
 
 if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
+    from almenara.pipeline.sources import SourceStatus
 
 Reload = Callable[[], Sequence[Problem] | Awaitable[Sequence[Problem]]]
 
@@ -61,25 +65,29 @@ class Operate:
         return json_response([incident_row(one) for one in found])
 
     async def sources(self, request: Request) -> Response:
-        """GET /api/v1/sources: who sends, what arrived, what was rejected and why."""
-        return json_response(
-            [
-                {
-                    "name": one.name,
-                    "transport": one.transport,
-                    "first_ms": one.first_ns // _MS,
-                    "last_ms": one.last_ns // _MS,
-                    "payloads": one.payloads,
-                    "rows": one.rows,
-                    "best_effort_rows": one.best_effort_rows,
-                    "rejected": dict(one.rejected),
-                    "last_rejected": one.last_rejected,
-                    "problem": one.problem,
-                    "remedy": one.remedy,
-                }
-                for one in self._pipeline.sources()
-            ]
-        )
+        """GET /api/v1/sources: who sends, what became of it, and what to do about what is wrong."""
+        return json_response([source_row(one) for one in await self._pipeline.account()])
+
+    async def ledger(self, request: Request) -> Response:
+        """GET /api/v1/ledger: `sources`, and the `total` of all: received = stored + duplicate + overwritten + ..."""
+        rows = [source_row(one) for one in await self._pipeline.account()]
+        total: dict[str, Any] = {name: sum(row[name] for row in rows) for name in LEDGER_SUMS}
+        for outcome in ("rejected", "dropped"):
+            reasons: Counter[str] = Counter()
+            for row in rows:
+                reasons.update(row[outcome])
+            total[outcome] = dict(reasons)
+        return json_response({"total": total, "sources": rows})
+
+    async def events(self, request: Request) -> Response:
+        """GET /api/v1/events: events in [start, end), newest first; by default the last day, 100 of them."""
+        params = await read_params(request, self._limits)
+        end = params.time("end", self._pipeline.clock() + 1)
+        start = params.time("start", max(0, end - DAY_NS))
+        selectors = parse_all(params.many("match"), needed=False)
+        limit = params.whole("limit", 100, 1, 10_000)
+        found = await self._pipeline.read_events(start, end, selectors, limit)
+        return json_response([{"time_ms": e.time / _MS, "labels": dict(e.labels), "text": e.text} for e in found])
 
     async def jobs(self, request: Request) -> Response:
         """GET /api/v1/jobs: the hub's own `jobs`, when each is due `next_ms`, and `recent` runs, newest first."""
@@ -169,6 +177,27 @@ class Rate:
         self._seen.append((now, total))
         past, before = self._seen[0]
         return round((total - before) / (now - past), 1) if now - past > 0.05 else 0.0
+
+
+#: What can be added up over sources.
+LEDGER_SUMS = ("payloads", "received", "stored", "late", "duplicate", "overwritten", "events", "best_effort_rows")
+
+
+def source_row(one: SourceStatus) -> dict[str, Any]:
+    """One line of the ledger, for JSON: times in ms; what was rejected and dropped, by reason."""
+    return {
+        "name": one.name,
+        "transport": one.transport,
+        "first_ms": one.first_ns // _MS,
+        "last_ms": one.last_ns // _MS,
+        "rows": one.rows,
+        **{name: getattr(one, name) for name in LEDGER_SUMS},
+        "rejected": dict(one.rejected),
+        "dropped": dict(one.dropped),
+        "last_rejected": one.last_rejected,
+        "problem": one.problem,
+        "remedy": one.remedy,
+    }
 
 
 def run_row(one: Run) -> dict[str, Any]:

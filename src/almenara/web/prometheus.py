@@ -22,6 +22,7 @@ from almenara.web.params import Params, read_params
 from almenara.web.select import ids_of, label_set, parse_all
 
 if TYPE_CHECKING:
+    from almenara.model.series import Metadata
     from almenara.pipeline import Pipeline
 
 #: Points a series in one answer, as in Prometheus.
@@ -110,13 +111,23 @@ class PrometheusApi:
 
     async def metadata(self, request: Request) -> Response:
         """GET /api/v1/metadata: type, help and unit by metric name, of those that are known."""
-        return await _success(dict)
+        params = await read_params(request, self._limits)
+        limit, each = _limit(params), params.whole("limit_per_metric", 0, 0, 10**12) or MAX_LISTED
+        known = await asyncio.to_thread(self._pipeline.metadata.by_name, self._pipeline.index)
+        if metric := params.text("metric", ""):
+            known = {name: texts for name, texts in known.items() if name == metric}
+        names = list(known)[:limit]
+        return await _success(lambda: {name: [_told(text) for text in known[name][:each]] for name in names})
 
     async def buildinfo(self, request: Request) -> Response:
         """GET /api/v1/status/buildinfo: the version of the API, and ours."""
         return await _success(
             lambda: {"version": _API_VERSION, "application": "almenara", "applicationVersion": __version__}
         )
+
+
+def _told(text: Metadata) -> dict[str, str]:
+    return {"type": text.kind or "unknown", "help": text.help, "unit": text.unit}
 
 
 def _values_of(index: Any, ids: np.ndarray, label: str) -> list[str]:

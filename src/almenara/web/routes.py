@@ -76,7 +76,7 @@ def _queries(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/series", _BOTH, api.series, some),
         Endpoint("/api/v1/labels", _BOTH, api.labels, some),
         Endpoint("/api/v1/label/{name}/values", _GET, api.label_values, some),
-        Endpoint("/api/v1/metadata", _GET, api.metadata),
+        Endpoint("/api/v1/metadata", _GET, api.metadata, ("metric", "limit", "limit_per_metric")),
         Endpoint("/api/v1/status/buildinfo", _GET, api.buildinfo),
         Endpoint(
             "/api/v1/export", _BOTH, floor.export.export, ("match[]", "start", "end", "since", "format"), answers=csv
@@ -98,6 +98,8 @@ def _operations(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open")),
         Endpoint("/api/v1/journal", _GET, operate.journal, ("limit", "before")),
         Endpoint("/api/v1/sources", _GET, operate.sources),
+        Endpoint("/api/v1/ledger", _GET, operate.ledger),
+        Endpoint("/api/v1/events", _GET, operate.events, ("start", "end", "match[]", "limit")),
         Endpoint("/api/v1/jobs", _GET, operate.jobs, ("limit",)),
         Endpoint("/api/v1/status", _GET, operate.status),
         Endpoint("/api/v1/demo/break", _POST, operate.demo_break),

@@ -13,7 +13,6 @@ from almenara.analysis.decimate import extremes
 from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import why
-from almenara.model.series import Metadata
 from almenara.model.time import HOUR_NS
 from almenara.plot.gaps import gaps, with_gaps
 from almenara.web.body import Limits
@@ -52,7 +51,7 @@ class View:
         alarms = self._pipeline.alarms
         changes = [*(a.last for a in alarms.open()), *alarms.journal(limit=_JOURNAL)]
         spans = alarm_spans((one for one in changes if one.series == series), start, end)
-        about = self._pipeline.metadata.get(series.key, Metadata())
+        about = self._pipeline.metadata.of(id)
         return json_response({"series": str(series), "unit": about.unit, "kind": about.kind, **chart, "alarms": spans})
 
     async def _chart(self, id: int, start: int, end: int, width: int) -> dict[str, Any]:
