@@ -116,7 +116,10 @@ def test_a_live_row_appears_without_reload(server: Server, page: Browser) -> Non
     page.execute("window.untouched = true")
     pushed = httpx.post(f"{server.url}/fixture/push", json={"series": STAR, "value": 77.125}, trust_env=False)
     assert pushed.status_code == 204
-    drawn = "return document.querySelector('.chart').chart.sources.line.get('y').includes(77.125)"
+    drawn = (  # what the glyph draws, not only what its source was given
+        "const { chart } = document.querySelector('.chart');"
+        "return [...chart.view.views.find_one(chart.glyphs.line).glyph.y].includes(77.125)"
+    )
     page.wait_until(lambda: page.execute(drawn), "the pushed row")
     assert page.execute("return window.untouched") is True
 

@@ -106,7 +106,8 @@ export class Chart {
   draw() {
     if (!this.plot || !this.columns) return;
     const { times, values, yhat } = this.columns;
-    this.sources.line.data = { x: times, y: values, yhat };
+    // Copies: Bokeh compares new data with old, and would not draw what was appended to the very arrays it holds.
+    this.sources.line.data = { x: times.slice(), y: values.slice(), yhat: yhat.slice() };
     this.sources.band.data = bandPolygons(this.columns);
     this.sources.lone.data = lonePoints(this.columns);
     this.glyphs.dots.visible = times.length < this.host.clientWidth / 12;  // few samples: each is seen, also a single one
