@@ -20,6 +20,7 @@ from almenara.pipeline.log import LogWriter, refusal
 from almenara.pipeline.notes import HUB, Key, Notes
 from almenara.pipeline.segment import SEGMENT_ROWS, Columns, Rows, Segment, create_file
 from almenara.pipeline.serieslog import SeriesLog
+from almenara.pipeline.threads import name_thread
 
 #: Rows and events waiting to be committed; a writer past this is told to come back.
 MAX_WAITING_ROWS = 2_000_000
@@ -173,6 +174,7 @@ class Committer:
     # --- the thread
 
     def _run(self) -> None:
+        name_thread()
         taken: list[Submission] = []
         try:
             while taken := self._take():
