@@ -15,7 +15,7 @@ from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
 from almenara.model.causes import Causes
 from almenara.pipeline.admission import Limits
-from almenara.pipeline.decoding import Decoding
+from almenara.pipeline.decoding import Decoding, of_transport
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
 from almenara.pipeline.index import Selector, SeriesIndex
@@ -55,7 +55,7 @@ def build(
         )
         collecting = collectors(config, clock) | dict(more or {})
         bus = make_bus(config, folder, clock)
-        return Built(config, pipeline, bus, collecting, transports(config), notifiers(config))
+        return Built(config, pipeline, bus, collecting, transports(config, clock), notifiers(config))
     except BaseException:
         folder.close()
         raise
@@ -66,9 +66,9 @@ def collectors(config: Config, clock: Callable[[], int]) -> dict[str, Collector]
     return {name: plugin.build(clock=clock) for name, plugin in config.collectors.items()}
 
 
-def transports(config: Config) -> dict[str, Transport]:
+def transports(config: Config, clock: Callable[[], int]) -> dict[str, Transport]:
     """Further links that bring messages."""
-    return {name: plugin.build() for name, plugin in config.transports.items()}
+    return {name: plugin.build(clock=clock) for name, plugin in config.transports.items()}
 
 
 def notifiers(config: Config) -> dict[str, Notifier]:
@@ -98,7 +98,12 @@ def codecs(config: Config) -> dict[str, Decoding]:
     found = {name: Decoding(registry.load("codec", name)) for name in registry.names("codec")}
     # The most exact filter decides: `#` and shorter ones come last.
     for pattern, plugin in sorted(config.topics.items(), key=lambda item: (item[0].count("#"), -len(item[0]))):
-        found[f"topic {pattern}"] = Decoding(plugin.build, pattern)
+        found[f"topic {pattern}"] = Decoding(plugin.build, pattern, plugin.plugin)
+    for name, link in config.transports.items():
+        if link.codec is not None:
+            found[of_transport(name)] = Decoding(link.codec.build, plugin=link.codec.plugin)
+        elif own := getattr(link.load(), "codec", ""):
+            found[of_transport(name)] = Decoding(registry.load("codec", own), plugin=own)
     return found
 
 

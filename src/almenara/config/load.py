@@ -203,12 +203,31 @@ class _Check:
             if section == "topics" and not schema.is_topic_filter(name):
                 self.say(where, f"must be an MQTT topic filter such as sensors/# or +/state; got {options.show(name)}")
             plugin = table.get(chooser, "json" if section == "topics" else name)
-            rest = {k: v for k, v in table.items() if k != chooser and not (matched and k == "match")}
+            apart = {chooser, *(["match"] if matched else []), *(["codec"] if kind == "transport" else [])}
+            rest = {k: v for k, v in table.items() if k not in apart}
             match = table.get("match", "") if matched else ""
             self.selector(f"{where}.match", match)
             values = self.plugin_options(kind, plugin, rest, where, chooser if chooser in table else "")
-            found[name] = Plugin(kind, name, plugin, values, match, where)
+            codec = self.codec(plugin, table, where) if kind == "transport" else None
+            found[name] = Plugin(kind, name, plugin, values, match, where, codec)
         return found
+
+    def codec(self, transport: Any, table: dict[str, Any], where: str) -> Plugin | None:
+        """What reads the payloads of a transport: a name, or a table of options whose `plugin` may be left out where
+        codec and transport have one name."""
+        if "codec" not in table:
+            return None
+        given, where = table["codec"], f"{where}.codec"
+        if isinstance(given, str):
+            given = {"plugin": given}
+        if not isinstance(given, dict):
+            self.say(where, f"must be the name of a codec, or a table; got {options.show(given)}")
+            return None
+        plugin = given.get("plugin", transport)
+        rest = {k: v for k, v in given.items() if k != "plugin"}
+        chooser = "plugin" if isinstance(table["codec"], dict) and "plugin" in given else ""
+        values = self.plugin_options("codec", plugin, rest, where, chooser)
+        return Plugin("codec", where, plugin, values, where=where)
 
     def plugin_options(self, kind: str, plugin: Any, table: dict[str, Any], where: str, chooser: str) -> dict[str, Any]:
         place = f"{where}.{chooser}" if chooser else where

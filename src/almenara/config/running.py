@@ -78,7 +78,7 @@ class Running:
             hint = "restart the hub to change these; nothing was changed"
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
         hub = self.built.pipeline
-        collecting, receiving, notifying = collectors(config, hub.clock), transports(config), notifiers(config)
+        collecting, receiving, notifying = collectors(config, hub.clock), transports(config, hub.clock), notifiers(config)
         extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
         await self._inputs.pause_collecting()
         await self._end_outputs()

@@ -197,6 +197,7 @@ class Plugin:
     """One configured plugin: `name` as the file calls it, `plugin` its name among the installed ones of its kind.
 
     values: the constructor's arguments, checked. match: a selector text, for kinds that have one; empty = everything.
+    codec: for a transport, what reads its payloads; None: what the link itself says, or their topic.
     """
 
     kind: str
@@ -205,6 +206,7 @@ class Plugin:
     values: Mapping[str, Any] = field(default_factory=dict)
     match: str = ""
     where: str = ""
+    codec: Plugin | None = None
 
     def load(self) -> Any:
         """Its class. Raises PluginError, MissingExtra."""

@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from almenara.bus.contract import Bus
 from almenara.model.batch import Batch
 from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.series import encode_key
+from almenara.pipeline.decoding import of_transport
 from almenara.pipeline.hub import Pipeline
 from almenara.pipeline.notes import Notes
-from almenara.plugin.contracts import Collector, Packet, Transport
+from almenara.plugin.contracts import Collector, Outcome, Packet, Transport
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,7 @@ class Inputs:
         self._hub, self._bus = hub, bus
         self._tasks: list[asyncio.Task[None]] = []
         self._collecting: list[asyncio.Task[None]] = []
+        self._links: list[Transport] = []
         self._failed: set[str] = set()  # inputs that were begun again and brought nothing yet
 
     def start(self) -> None:
@@ -43,19 +47,25 @@ class Inputs:
 
     def collect(self, collectors: Mapping[str, Collector], transports: Mapping[str, Transport]) -> None:
         """Begin to collect, and to receive on further links."""
-        self._collecting += [
-            self._run(name, partial(self._read, f"transport:{name}", one)) for name, one in transports.items()
-        ]
+        self._links = [*transports.values()]
+        for name, link in transports.items():
+            self._collecting.append(self._run(f"transport:{name}", partial(self._receive, name, link)))
+            self._collecting.append(self._run(f"link {name}", partial(self._watch_link, name, link)))
         self._collecting += [self._run(name, partial(self._collect, name, one)) for name, one in collectors.items()]
 
     async def pause_collecting(self) -> None:
         """Collect nothing more."""
         await _end(self._collecting)
         self._collecting = []
+        for link in self._links:
+            if close := getattr(link, "close", None):
+                await close()
+        self._links = []
 
     async def stop(self) -> None:
         """End all tasks."""
-        await _end(self._tasks + self._collecting)
+        await self.pause_collecting()
+        await _end(self._tasks)
 
     def _run(self, name: str, work: Callable[[], Awaitable[None]]) -> asyncio.Task[None]:
         return asyncio.create_task(self._keep_running(name, work), name=f"input {name}")
@@ -107,14 +117,41 @@ class Inputs:
         self._works(source)
         return True
 
-    async def _read(self, name: str, link: Bus | Transport) -> None:
-        async for packets in link.receive():
+    async def _read(self, name: str, bus: Bus) -> None:
+        async for packets in bus.receive():
             await self._take(name, packets)
 
-    async def _take(self, name: str, packets: Sequence[Packet]) -> None:
+    async def _receive(self, name: str, link: Transport) -> None:
+        """Read a link; senders that wait for an answer are told when the hub takes nothing, and send again."""
+        answers, codec = getattr(link, "answers", False), of_transport(name)
+        async for packets in link.receive():
+            if codec in self._hub.decoders.names():
+                packets = [replace(packet, codec=codec) for packet in packets]
+            try:
+                await self._take(f"transport:{name}", packets, insist=not answers)
+            except (Refused, StoreError) as error:
+                for packet in packets:
+                    packet.done(Outcome(error=error))
+
+    async def _watch_link(self, name: str, link: Transport) -> None:
+        """Count what a link dropped before it became a packet, and show what is wrong with it."""
+        counted: Counter[str] = Counter()
+        source, told = f"transport:{name}", ""
+        while True:
+            for reason, amount in (Counter(getattr(link, "dropped", {})) - counted).items():
+                counted[reason] += amount
+                self._hub.counters.add("almenara_link_dropped_total", amount, transport=name, reason=reason)
+                self._hub.ledger.lost(source, "dropped", reason, amount, 0)
+            if (problem := getattr(link, "problem", "")) != told:
+                self._hub.ledger.sources.report(source, self._hub.clock(), problem, "")
+                told = problem
+            await asyncio.sleep(CLIENTS_S)
+
+    async def _take(self, name: str, packets: Sequence[Packet], *, insist: bool = True) -> None:
         """Commit packets; while the hub refuses, nothing more is read, and the broker keeps what comes.
 
-        They are never given up: a later offset that is committed would stand for them too.
+        They are never given up: a later offset that is committed would stand for them too. Without `insist` they are,
+        for senders that wait for an answer and send again: raises Refused or StoreError.
         """
         while True:
             try:
@@ -122,6 +159,8 @@ class Inputs:
                 break
             except (Refused, StoreError) as error:
                 self._hub.counters.add("almenara_writes_refused_total", reason=type(error).__name__)
+                if not insist:
+                    raise
                 await asyncio.sleep(error.retry_after_s if isinstance(error, Refused) else 1.0)
         self._works(name)
         for packet, outcome in zip(packets, outcomes, strict=True):

@@ -1,0 +1,89 @@
+"""Results of Nagios checks as rows: the state of host or service, and a series for each figure of its perfdata.
+
+nagios_check_state{host, service}               0 OK, 1 warning, 2 critical, 3 unknown
+nagios_host_state{host}                         0 up, 1 down, 2 unreachable
+nagios_perfdata{host, service, label}           in base units: seconds, bytes, per cent; the unit is metadata
+nagios_perfdata_warn, _crit                     upper threshold; ..._low: lower threshold, where one is stated
+nagios_perfdata_min, _max                       where the plugin states them
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+
+from almenara.codecs._perfdata import BadPerf, Perf, Threshold, parse_perfdata
+from almenara.model.batch import Batch, Decoded, Rejected
+from almenara.model.series import MAX_KEY_BYTES, Metadata, SeriesTable, encode_key
+
+CHECK_STATE = Metadata("", "state", "State of a check: 0 OK, 1 warning, 2 critical, 3 unknown")
+HOST_STATE = Metadata("", "state", "State of a host: 0 up, 1 down, 2 unreachable")
+
+
+class NagiosRows:
+    """Gathers rows, metadata and rejections of one payload over a table of series."""
+
+    def __init__(self, table: SeriesTable) -> None:
+        self._table = table
+        self._ids, self._times, self._values = array("i"), array("q"), array("d")
+        self._metadata: dict[bytes, Metadata] = {}
+        self.rejected: list[Rejected] = []
+
+    def add_check(self, where: str, host: str, service: str, state: int, output: str, time: int) -> None:
+        """One result; `output` is the plugin's text, perfdata behind its `|`s included. time in ns."""
+        labels = {"host": host} | ({"service": service} if service else {})
+        name, about = ("nagios_check_state", CHECK_STATE) if service else ("nagios_host_state", HOST_STATE)
+        self._add(where, name, labels, time, float(state), about)
+        self.add_perfdata(where, labels, perfdata_of(output), time)
+
+    def add_perfdata(self, where: str, labels: dict[str, str], perfdata: str, time: int) -> None:
+        """Each figure of a perfdata text, with `labels` (host and service)."""
+        for perf in parse_perfdata(perfdata):
+            if isinstance(perf, BadPerf):
+                self.rejected.append(Rejected(where, "bad_perfdata", 1, f"found {perf.text!r}, expected label=value"))
+            else:
+                self._add_perf(where, {**labels, "label": perf.label}, perf, time)
+
+    def _add_perf(self, where: str, labels: dict[str, str], perf: Perf, time: int) -> None:
+        about = Metadata(perf.unit, "counter" if perf.is_counter else "gauge", "Perfdata of a Nagios check")
+        self._add(where, "nagios_perfdata", labels, time, perf.value, about)
+        limits = [("min", perf.min), ("max", perf.max), *_bounds("warn", perf.warn), *_bounds("crit", perf.crit)]
+        for kind, value in limits:
+            if math.isfinite(value):
+                self._add(where, f"nagios_perfdata_{kind}", labels, time, value, Metadata(perf.unit, "gauge", ""))
+
+    def _add(self, where: str, name: str, labels: dict[str, str], time: int, value: float, about: Metadata) -> None:
+        key = encode_key(name, labels)
+        if len(key) > MAX_KEY_BYTES:
+            self.rejected.append(Rejected(where, "key_too_long", 1, f"found a key of {len(key)} bytes"))
+            return
+        self.add_row(key, time, value)
+        self._metadata[key] = about
+
+    def add_row(self, key: bytes, time: int, value: float) -> None:
+        """One row as it is."""
+        self._ids.append(self._table.intern(key))
+        self._times.append(time)
+        self._values.append(value)
+
+    def decoded(self) -> Decoded:
+        """All of them."""
+        batch = Batch(self._table, self._ids, self._times, self._values)
+        return Decoded(batch, rejected=self.rejected, metadata=self._metadata)
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+def perfdata_of(output: str) -> str:
+    """The perfdata in a plugin's output: what follows `|` on its first line, and on later lines after another `|`."""
+    first, _, long = output.partition("\n")
+    return f"{first.partition('|')[2]} {long.partition('|')[2]}".strip()
+
+
+def _bounds(kind: str, threshold: Threshold | None) -> list[tuple[str, float]]:
+    if threshold is None:
+        return []
+    # A lower bound of 0 is what a plain number implies; a line at 0 would tell nobody anything.
+    lower = threshold.lower if threshold.lower != 0 else math.inf
+    return [(kind, threshold.upper), (f"{kind}_low", lower)]
