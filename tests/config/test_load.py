@@ -277,3 +277,46 @@ def test_addresses() -> None:
     for wrong in ("", "80", ":80", "a:99999", "::1:80", "a:b"):
         with pytest.raises(ValueError, match="no address"):
             split_address(wrong)
+
+
+def test_a_route_names_a_transport_and_its_relabel_steps(write: Write) -> None:
+    config = load(
+        write("""
+version = 1
+[transports.plant]
+[routes.copy]
+to = "plant"
+codec = { plugin = "json", qos = 2 }
+match = '{city="Mumbai"}'
+rename = { temp = "temperature" }
+[[routes.copy.relabel]]
+source_labels = ["city"]
+regex = "(M.*)"
+target_label = "town"
+""")
+    )
+    route = config.routes["copy"]
+    assert (route.to, route.codec.plugin, route.codec.values) == ("plant", "json", {"qos": 2})
+    assert route.relabel == [{"source_labels": ["city"], "regex": "(M.*)", "target_label": "town"}]
+
+
+def test_mistakes_in_a_route_are_told_with_their_line(write: Write) -> None:
+    path = write("""\
+version = 1
+[mqtt]
+enabled = false
+[routes.copy]
+to = "mqtt"
+codec = "plant"
+match = "{"
+[[routes.copy.relabel]]
+regex = "("
+target_label = "town"
+[[routes.copy.relabel]]
+action = "kepp"
+""")
+    found = mistakes(path)
+    assert any(p.startswith('hub.toml:5: routes.copy.to: no transport is called "mqtt"') for p in found)
+    assert any(p.startswith("hub.toml:7: routes.copy.match: ") for p in found)
+    assert any(p.startswith("hub.toml:9: routes.copy.relabel[0].regex: is no regular expression") for p in found)
+    assert any(p.startswith("hub.toml:12: routes.copy.relabel[1].action: must be ") for p in found)

@@ -14,12 +14,15 @@ from almenara.bus.external import ExternalBus
 from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
 from almenara.model.causes import Causes
+from almenara.model.topic import ROOT, slug
 from almenara.pipeline.admission import Limits
 from almenara.pipeline.decoding import Decoding, of_transport
 from almenara.pipeline.folder import DataFolder
+from almenara.pipeline.forward import Route
 from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
 from almenara.pipeline.index import Selector, SeriesIndex
-from almenara.pipeline.judge import Watch
+from almenara.pipeline.judge import NOT_OURS, Watch
+from almenara.pipeline.relabel import Relabeling, Step
 from almenara.plugin import registry
 from almenara.plugin.contracts import Collector, Notifier, Transport
 from almenara.query import Matcher, parse_selector
@@ -115,7 +118,7 @@ def rules(config: Config) -> list[Rule]:
     ]
 
 
-def routes(config: Config) -> dict[str, tuple[Matcher, ...]]:
+def told(config: Config) -> dict[str, tuple[Matcher, ...]]:
     """Each notifier, and which alarms it is told of."""
     return {name: tuple(parse_selector(p.match)) if p.match else () for name, p in config.notifiers.items()}
 
@@ -124,8 +127,21 @@ def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
     causes = Causes.of((p.name, registry.load("detector", p.plugin).causes) for p in config.detectors.values())
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
-        causes=causes, notifiers=routes(config),
+        causes=causes, notifiers=told(config),
     )  # fmt: skip
+
+
+def routes(config: Config, bus: Bus | None, links: Mapping[str, Transport]) -> list[Route]:
+    """Where stored rows go besides the store."""
+    made = []
+    for name, route in config.routes.items():
+        to_bus = route.to == "mqtt" and bus is not None
+        send = bus.publish if to_bus and bus is not None else links[route.to].send
+        topic = f"{ROOT}/route/{slug(name)}/{route.topic or '{__name__}'}" if to_bus else route.topic
+        matchers = tuple(parse_selector(route.match)) if route.match else (NOT_OURS,)
+        relabeling = Relabeling(route.rename, route.labels, [Step(**step) for step in route.relabel])
+        made.append(Route(name, send, route.codec.build(), matchers, relabeling, topic, route.rows))
+    return made
 
 
 def make_bus(config: Config, folder: DataFolder, clock: Callable[[], int]) -> Bus | None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from almenara.config import schema
 from almenara.config.lines import join, line_of, locate
-from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Rule, Site
+from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Route, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
 from almenara.model.tls import client_context
@@ -68,6 +68,7 @@ class Config:
     detectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["detectors"])
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULTS["rules"])
     notifiers: Mapping[str, Plugin] = field(default_factory=dict)
+    routes: Mapping[str, Route] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -160,7 +161,7 @@ class _Check:
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
     def all(self) -> dict[str, Any]:
-        known = ["version", *SECTIONS, *PLUGINS, "rules"]
+        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes"]
         for key in self.tables:
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -169,6 +170,8 @@ class _Check:
         parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables}
         if "rules" in self.tables:
             parts["rules"] = {name: self.rule(name, table) for name, table in self.named("rules")}
+        if "routes" in self.tables:
+            parts["routes"] = {name: self.route(name, table, parts) for name, table in self.named("routes")}
         self.sense(parts)
         return parts
 
@@ -253,6 +256,32 @@ class _Check:
         if "expr" in values:
             self.expression(f"{where}.expr", values["expr"], "parse_comparison")
         return None if problems else Rule(**values)
+
+    def route(self, name: str, table: dict[str, Any], parts: Mapping[str, Any]) -> Route | None:
+        """A route, its codec a `Plugin` and its relabel steps checked."""
+        where = join(("routes", name))
+        values, problems = options.read(Route, table, where, given=())
+        self.problems += problems
+        codec = self.codec(values.get("codec"), {"codec": "influx"} | table, where)
+        self.selector(f"{where}.match", values.get("match", ""))
+        for at, step in enumerate(values.get("relabel", ())):
+            self.step(step, f"{where}.relabel[{at}]")
+        links = {*parts.get("transports", ()), *(("mqtt",) if parts["mqtt"] and parts["mqtt"].enabled else ())}
+        if "to" in values and values["to"] not in links:
+            hint = f"known: {', '.join(sorted(links))}" if links else "write [transports.NAME]"
+            self.say(f"{where}.to", f"no transport is called {options.show(values['to'])}", hint)
+        return None if problems else Route(**values | {"codec": codec})
+
+    def step(self, table: dict[str, Any], where: str) -> None:
+        """A relabel step; imported only here: an agent has no use for it."""
+        from almenara.pipeline.relabel import Step
+
+        values, problems = options.read(Step, table, where, given=())
+        self.problems += problems
+        try:
+            Step(**values)
+        except ConfigError as error:
+            self.problems += [Problem(f"{where}.{p.where}", p.message, p.hint) for p in error.problems]
 
     def selector(self, where: str, text: Any) -> None:
         if not isinstance(text, str):

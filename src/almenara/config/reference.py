@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from almenara.config.schema import PLUGINS, SECTIONS, Rule
+from almenara.config.schema import PLUGINS, SECTIONS, Route, Rule
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
 from almenara.plugin.options import options_of
@@ -20,6 +20,9 @@ def reference() -> str:
         "## [rules.NAME]\n",
         ABOUT["rules"].partition(". Without")[0] + ".\n",
         options_table(options_of(Rule, given=())),
+        "## [routes.NAME]\n",
+        f"{ABOUT['routes']}\n",
+        options_table(options_of(Route, given=())),
     ]
     for name, (kind, chooser, matched) in PLUGINS.items():
         default = "default `json`" if name == "topics" else "default: NAME"

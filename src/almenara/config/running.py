@@ -9,12 +9,13 @@ from typing import Any, cast
 
 from almenara.alarm.book import Book
 from almenara.alarm.send import Sender
-from almenara.config.build import Built, codecs, collectors, notifiers, routes, rules, transports
+from almenara.config.build import Built, codecs, collectors, notifiers, routes, rules, told, transports
 from almenara.config.load import Config, load
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
+from almenara.pipeline.forward import Cursors, Forwarder
 from almenara.pipeline.inputs import Inputs
 from almenara.pipeline.outputs import Outputs
-from almenara.plugin.contracts import Notifier
+from almenara.plugin.contracts import Notifier, Transport
 from almenara.query import parse_selector
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,14 @@ class Running:
         self._inputs = Inputs(self.built.pipeline, self.built.bus)
         self._inputs.start()
         self._inputs.collect(self.built.collectors, self.built.transports)
-        self._begin_outputs(self._config, self.built.notifiers)
+        self._cursors = Cursors(self.built.pipeline.folder.database)
+        self._begin_outputs(self._config, self.built.notifiers, self.built.transports)
 
-    def _begin_outputs(self, config: Config, notifying: Mapping[str, Notifier]) -> None:
+    def _begin_outputs(self, config: Config, notifying: Mapping[str, Notifier], links: Mapping[str, Transport]) -> None:
         hub, bus = self.built.pipeline, self.built.bus
+        self._forwarders = [Forwarder(hub, route, self._cursors) for route in routes(config, bus, links)]
+        for forwarder in self._forwarders:
+            forwarder.start()
         self._outputs: Outputs | None = None
         if bus is not None:
             self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
@@ -51,10 +56,13 @@ class Running:
         """End all of them, and the bus."""
         await self._inputs.stop()
         await self._end_outputs()
+        self._cursors.close()
         if self.built.bus is not None:
             await self.built.bus.stop()
 
     async def _end_outputs(self) -> None:
+        for forwarder in self._forwarders:
+            await forwarder.stop()
         if self._outputs is not None:
             await self._outputs.stop()
         self._sending.cancel()
@@ -78,14 +86,15 @@ class Running:
             hint = "restart the hub to change these; nothing was changed"
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
         hub = self.built.pipeline
-        collecting, receiving, notifying = collectors(config, hub.clock), transports(config, hub.clock), notifiers(config)
+        collecting, receiving = collectors(config, hub.clock), transports(config, hub.clock)
+        notifying = notifiers(config)
         extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
         await self._inputs.pause_collecting()
         await self._end_outputs()
         hub.decoders.replace(codecs(config))
-        await hub.replace_rules(rules(config), routes(config))
+        await hub.replace_rules(rules(config), told(config))
         self._config = config
         self._inputs.collect(collecting | extra, receiving)
-        self._begin_outputs(config, notifying)
+        self._begin_outputs(config, notifying, receiving)
         log.info("took over %s", config.path)
         return ()

@@ -192,6 +192,32 @@ class Rule:
     annotations: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Stored rows that go on to another system, each at least once.
+
+    Options:
+        to: The name of one of [transports], or "mqtt" for the broker that the hub reads.
+        codec: The format: a codec's name, or a table { plugin = "NAME", ... } with options of the codec.
+        match: Which series, such as '{city="Mumbai"}'; empty: all but those that the hub makes itself.
+        topic: The topic, where the link has one; `{__name__}` and `{LABEL}` in it are filled in, and rows of different
+            topics go in payloads of their own. To "mqtt" it goes behind "almenara/route/NAME/", which no hub reads.
+        rename: Other names for metrics, { "old" = "new" }.
+        labels: Labels to add.
+        relabel: Steps of Prometheus' relabel_config, tables with source_labels, regex, target_label and so on.
+        rows: The most rows of one payload.
+    """
+
+    to: str
+    codec: Any = "influx"
+    match: str = ""
+    topic: str = ""
+    rename: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    relabel: list[dict[str, Any]] = field(default_factory=list)
+    rows: Annotated[int, Range(1, 1_000_000)] = 5000
+
+
 @dataclass(frozen=True, slots=True)
 class Plugin:
     """One configured plugin: `name` as the file calls it, `plugin` its name among the installed ones of its kind.

@@ -19,7 +19,7 @@ from almenara.model.errors import ConfigError, Problem
 #: First level of every topic that hub and agents publish about themselves.
 ROOT = "almenara"
 #: Levels under the root that carry the hub's own output.
-OWN = frozenset({"hub", "alarm", "anomaly", "judged"})
+OWN = frozenset({"hub", "alarm", "anomaly", "judged", "route"})
 #: Longest topic, in UTF-8 bytes. MQTT allows 65535, brokers do not: NATS reads lines of at most 4096 bytes.
 MAX_TOPIC_BYTES = 1024
 
