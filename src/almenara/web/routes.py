@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 
 from almenara.web import dialects
 from almenara.web.body import Limits
+from almenara.web.dialects import elastic
 from almenara.web.errors import json_response
 from almenara.web.export import Export
 from almenara.web.figures import MEDIA_TYPE, exposition
@@ -40,6 +42,7 @@ class Floor:
     operate: Operate
     pages: Pages
     limits: Limits
+    more: Sequence[Endpoint] = ()  # of dialects that are switched on
 
 
 def endpoints(floor: Floor) -> list[Endpoint]:
@@ -51,7 +54,7 @@ def endpoints(floor: Floor) -> list[Endpoint]:
         """GET /openapi.json: this description."""
         return json_response(description)
 
-    table.append(Endpoint("/openapi.json", _GET, openapi))
+    table += [Endpoint("/openapi.json", _GET, openapi), *floor.more]
     description = describe(table)
     return table
 
@@ -113,7 +116,8 @@ def _operations(floor: Floor) -> list[Endpoint]:
 def _pages(pages: Pages) -> list[Endpoint]:
     html = "text/html"
     return [
-        *(Endpoint(path, _GET, pages.page, answers=html) for path in ("/", "/series", "/alarms", "/sources")),
+        Endpoint("/", _GET, elastic.or_banner(pages.page), answers=html),
+        *(Endpoint(path, _GET, pages.page, answers=html) for path in ("/series", "/alarms", "/sources")),
         Endpoint("/login", _BOTH, pages.login, ("token",), answers=html),
         Endpoint("/static/bokeh/{name}", _GET, pages.bokeh, answers="text/javascript"),
         Endpoint("/static/{path:path}", _GET, pages.static, answers="*/*"),
