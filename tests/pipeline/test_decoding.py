@@ -8,7 +8,8 @@ import pytest
 from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError
 from almenara.model.series import SeriesTable
-from almenara.pipeline.decoding import Decoders, Decoding, decode_all, joined, topic_matches
+from almenara.pipeline.decoding import Decoders, Decoding, topic_matches
+from almenara.pipeline.together import decode_together
 from almenara.plugin.contracts import Context, Packet
 
 
@@ -47,18 +48,11 @@ def packet(payload: bytes) -> Packet:
 @pytest.mark.parametrize("payload", [b"choke", b"wild"])
 def test_a_codec_that_fails_harms_one_payload_only(payload: bytes) -> None:
     decoders = Decoders({"words": Decoding(Words, "#")})
-    first, choked, third = decode_all(decoders, [packet(b"a b"), packet(payload), packet(b"b c")])
-    assert isinstance(choked, DecodeError)
-    assert isinstance(first, Decoded)
-    assert isinstance(third, Decoded)
-    batch, owner = joined([first, third])
-    assert [batch.series.keys[i] for i in batch.id] == [b"a", b"b", b"b", b"c"]
-    assert owner.tolist() == [0, 0, 1, 1]
-
-
-def test_nothing_joined_is_nothing() -> None:
-    batch, owner = joined([])
-    assert len(batch) == len(owner) == 0
+    many = decode_together(decoders, [packet(b"a b"), packet(payload), packet(b"b c")])
+    assert [type(note) for note in many.notes.values()] == [DecodeError]
+    assert list(many.notes) == [1]
+    assert [many.batch.series.keys[i] for i in many.batch.id] == [b"a", b"b", b"b", b"c"]
+    assert many.owner.tolist() == [0, 0, 2, 2]
 
 
 def test_a_codec_that_has_seen_too_many_series_is_let_go_of() -> None:

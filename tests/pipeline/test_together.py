@@ -7,11 +7,12 @@ import pytest
 
 from almenara.codecs.influx import Influx
 from almenara.codecs.json import Json
-from almenara.model.batch import Batch, Decoded, DecodedMany
+from almenara.model.batch import Batch, Decoded, DecodedMany, Rejected
 from almenara.model.errors import DecodeError
 from almenara.pipeline import together
+from almenara.pipeline.admission import Turned
 from almenara.pipeline.decoding import Decoders, Decoding
-from almenara.pipeline.together import decode_together
+from almenara.pipeline.together import decode_together, outcomes_of
 from almenara.plugin.contracts import Packet
 
 NOW = 1_700_000_000_000_000_000
@@ -89,3 +90,26 @@ def test_the_table_over_several_codecs_is_begun_anew(monkeypatch: pytest.MonkeyP
         found = decode_together(known, [packet("a", b'{"x%d":1}' % n), packet("influx/a", b"y%d value=2" % n)])
         assert [key for _, key, _ in rows(found)] == [b"x%d" % n, b"y%d" % n]
         assert len(found.batch.series) <= 12
+
+
+def test_each_packet_is_told_what_became_of_it() -> None:
+    packets = [
+        packet("a", b'{"x":1}'),
+        packet("a", b"{"),
+        packet("a", b'{"x":2,"y":3,"z":null}'),
+        packet("a", b'{"x":4}'),
+    ]
+    many = decode_together(decoders(), packets)
+    counts = np.bincount(many.owner, minlength=4)
+    turned = [
+        Turned(Rejected("admission", "future", 2, "x"), np.array([0, 1])),
+        Turned(Rejected("admission", "no_clock"), np.array([2])),
+    ]
+    outcomes, remarkable = outcomes_of(many, counts, turned)
+    assert [one.rows for one in outcomes] == [0, 0, 0, 1]
+    assert isinstance(outcomes[1].error, DecodeError)
+    assert [(r.reason, r.rows) for r in outcomes[0].rejected] == [("future", 1)]
+    assert [(r.reason, r.rows) for r in outcomes[2].rejected] == [("null", 1), ("future", 1), ("no_clock", 1)]
+    assert remarkable == [0, 1, 2]
+    plain, none = outcomes_of(many, counts, [])
+    assert ([one.rows for one in plain], none) == ([1, 0, 2, 1], [1, 2])

@@ -11,7 +11,6 @@ import numpy as np
 
 from almenara.model.batch import Batch, Decoded, DecodedMany
 from almenara.model.errors import DecodeError
-from almenara.model.series import SeriesTable
 from almenara.plugin.contracts import Codec, Context, ManyCodec, Packet
 
 log = logging.getLogger(__name__)
@@ -138,39 +137,3 @@ def _check(batch: Batch) -> None:
     id = np.asarray(batch.id)
     if len(id) and not 0 <= id.min() <= id.max() < len(batch.series):
         raise ValueError(f"rows of series {id.min()} to {id.max()} of a table of {len(batch.series)}")
-
-
-def decode_all(decoders: Decoders, packets: Sequence[Packet]) -> list[Decoded | DecodeError]:
-    """Decode many packets, each with its codec or that of its topic; of those that nothing can read, the error."""
-    found: list[Decoded | DecodeError] = []
-    for packet in packets:
-        try:
-            found.append(decoders.decode(packet.codec or decoders.for_topic(packet.topic), packet))
-        except DecodeError as error:
-            found.append(error)
-    return found
-
-
-def joined(decoded: Sequence[Decoded]) -> tuple[Batch, np.ndarray]:
-    """Batches of many small payloads as one, in their order; and int64[n], the position in `decoded` of each row."""
-    filled = [at for at, one in enumerate(decoded) if len(one.batch)]
-    batches = _with_one_table([decoded[at].batch for at in filled])
-    columns = (
-        np.concatenate([np.empty(0, dtype), *(np.asarray(getattr(b, name)) for b in batches)])
-        for name, dtype in (("id", np.int32), ("time", np.int64), ("value", np.float64))
-    )
-    table = batches[0].series if batches else SeriesTable()
-    return Batch(table, *columns), np.repeat(np.asarray(filled, np.int64), [len(b) for b in batches])
-
-
-def _with_one_table(batches: list[Batch]) -> list[Batch]:
-    """The same rows over one table of series; payloads of one codec share theirs already."""
-    if all(b.series is batches[0].series for b in batches):
-        return batches
-    table = SeriesTable()
-    moved = []
-    for batch in batches:
-        used, local = np.unique(np.asarray(batch.id), return_inverse=True)
-        ids = np.fromiter((table.intern(batch.series.keys[i]) for i in used.tolist()), np.int32, len(used))
-        moved.append(Batch(table, ids[local], batch.time, batch.value))
-    return moved

@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,7 +28,7 @@ from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
-from almenara.pipeline.decoding import Decoders, Decoding, decode_all, joined
+from almenara.pipeline.decoding import Decoders, Decoding
 from almenara.pipeline.events import newest_events
 from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
@@ -45,6 +45,7 @@ from almenara.pipeline.segment import Segment, left_over, read_file
 from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
 from almenara.pipeline.threads import name_thread
+from almenara.pipeline.together import decode_together, outcomes_of
 from almenara.plugin.contracts import Outcome, Packet, Selection, Store
 from almenara.query import Matcher, Matrix, evaluate, parse
 
@@ -56,9 +57,6 @@ DRAIN_S = 6.0
 NOTE_S = 1.0
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
-
-#: Stands for a payload of which nothing could be read.
-UNREADABLE = Decoded(Batch.of(()))
 
 T = TypeVar("T")
 
@@ -72,13 +70,6 @@ class Options:
     limits: Limits = field(default_factory=Limits)
     min_free_bytes: int = 0
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
-
-
-def _of_one(turned: Iterable[Turned], owner: np.ndarray, at: int) -> Iterator[Rejected]:
-    """What was turned away of the rows that payload `at` holds."""
-    for one in turned:
-        if rows := int(np.count_nonzero(owner[one.at] == at)):
-            yield replace(one.rejected, rows=rows)
 
 
 def fingerprint_of(description: object) -> str:
@@ -253,9 +244,12 @@ class Pipeline:
         """Commit packets of a link, and up to where it is read, together; says what became of each.
 
         Raises Refused when they are not taken now."""
-        named = {at: await self._take_named(packet) for at, packet in enumerate(packets) if packet.key}
+        offset = max([p.offset for p in packets])
         rest = [packet for packet in packets if not packet.key]
-        outcomes = iter(await self._take_together(bus, rest, max(p.offset for p in packets)))
+        if len(rest) == len(packets):
+            return await self._take_together(bus, packets, offset)
+        named = {at: await self._take_named(packet) for at, packet in enumerate(packets) if packet.key}
+        outcomes = iter(await self._take_together(bus, rest, offset))
         return [named[at] if at in named else next(outcomes) for at in range(len(packets))]
 
     async def _take_named(self, packet: Packet) -> Outcome:
@@ -266,25 +260,20 @@ class Pipeline:
             return Outcome(error=error)
 
     async def _take_together(self, bus: str, packets: Sequence[Packet], offset: int) -> list[Outcome]:
-        found = await self._decode(decode_all, self.decoders, packets)
-        decoded = [one if isinstance(one, Decoded) else UNREADABLE for one in found]
-        batch, owner = joined(decoded)
-        notes = self._intake.notes(packets, found, np.bincount(owner, minlength=len(packets)))
-        _, turned = await self.commit(batch, bus if offset >= 0 else "", offset, notes=notes)
-        await self._keep_metadata(decoded)
-        lost = np.bincount(np.concatenate([owner[:0], *(owner[t.at] for t in turned)]), minlength=len(decoded))
-        outcomes = [
-            Outcome(len(one.batch) - int(lost[at]), [*one.rejected, *(_of_one(turned, owner, at) if lost[at] else ())])
-            if isinstance(one, Decoded) else Outcome(error=one)
-            for at, one in enumerate(found)
-        ]  # fmt: skip
-        for packet, outcome in zip(packets, outcomes, strict=True):
-            if isinstance(outcome.error, DecodeError):
-                self._intake.undecodable(packet, outcome.error)
-            elif outcome.rejected:
-                self._intake.kept(packet, outcome.rejected)
+        many = await self._decode(decode_together, self.decoders, packets)
+        rows = np.bincount(many.owner, minlength=len(packets))
+        notes = self._intake.notes(packets, many.notes, rows)
+        _, turned = await self.commit(many.batch, bus if offset >= 0 else "", offset, notes=notes)
+        await self._keep_metadata(one for one in many.notes.values() if isinstance(one, Decoded))
+        outcomes, remarkable = outcomes_of(many, rows, turned)
+        for at in remarkable:
+            error, rejected = outcomes[at].error, outcomes[at].rejected
+            if isinstance(error, DecodeError):
+                self._intake.undecodable(packets[at], error)
+            elif rejected:
+                self._intake.kept(packets[at], rejected)
         self.counters.add("almenara_payloads_total", len(packets), transport=bus)
-        self.counters.add("almenara_rows_received_total", len(batch), transport=bus)
+        self.counters.add("almenara_rows_received_total", len(many.batch), transport=bus)
         return outcomes
 
     async def _decode(self, work: Callable[..., T], *arguments: object) -> T:

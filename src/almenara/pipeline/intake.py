@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,16 @@ class Intake:
     def __init__(self, ledger: Ledger, counters: Counters, aside: Path, clock: Callable[[], int]):
         self._ledger, self._counters, self._aside, self._clock = ledger, counters, Aside(aside), clock
 
-    def notes(self, packets: Sequence[Packet], found: Sequence[Decoded | DecodeError], rows: np.ndarray) -> Notes:
-        """The notes of packets that are committed together, in their order; rows: int[k], the rows of each."""
-        number = self._ledger.names.number
-        source = np.fromiter((number(p.source) for p in packets), np.int32, len(packets))
-        eager = np.fromiter((p.qos == 0 for p in packets), np.bool_, len(packets))
+    def notes(self, packets: Sequence[Packet], found: Mapping[int, Decoded | DecodeError], rows: np.ndarray) -> Notes:
+        """The notes of packets that are committed together, in their order; rows: int[k], the rows of each; found: what
+        there is to say of some besides their rows, by position."""
+        names = [p.source for p in packets]
+        numbers = {name: self._ledger.names.number(name) for name in set(names)}
+        source = np.fromiter(map(numbers.__getitem__, names), np.int32, len(names))
+        eager = np.fromiter([p.qos == 0 for p in packets], np.bool_, len(names))
         rejected: list[Tally] = []
         events = []
-        for at, one in enumerate(found):
+        for at, one in sorted(found.items()):
             if isinstance(one, DecodeError):
                 rejected.append((int(source[at]), UNDECODABLE, 1))
             elif one.rejected or one.events:

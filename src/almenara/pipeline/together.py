@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from almenara.model.batch import Batch, Decoded, DecodedMany
+from almenara.model.batch import Batch, Decoded, DecodedMany, Rejected
 from almenara.model.errors import DecodeError
 from almenara.model.series import SeriesList, SeriesTable
+from almenara.pipeline.admission import Turned
 from almenara.pipeline.decoding import Decoders
-from almenara.plugin.contracts import Packet
+from almenara.plugin.contracts import Outcome, Packet
 
 
 def decode_together(decoders: Decoders, packets: Sequence[Packet]) -> DecodedMany:
@@ -53,6 +55,29 @@ def decode_many(decoders: Decoders, name: str, packets: Sequence[Packet]) -> Dec
         if decoded.rejected or decoded.events or decoded.metadata:
             notes[at] = decoded
     return _in_order(parts, notes)
+
+
+def outcomes_of(many: DecodedMany, rows: np.ndarray, turned: Sequence[Turned]) -> tuple[list[Outcome], list[int]]:
+    """(what became of each packet, the positions of those of which there is more to say than rows kept).
+
+    rows: int[k], the rows that each packet had; turned: what admission turned away of them all."""
+    lost: dict[int, list[Rejected]] = {}
+    kept = rows.copy()
+    for one in turned:
+        mine, counts = np.unique(np.asarray(many.owner)[one.at], return_counts=True)
+        kept[mine] -= counts
+        for at, count in zip(mine.tolist(), counts.tolist(), strict=True):
+            lost.setdefault(at, []).append(replace(one.rejected, rows=count))
+    plain = {n: Outcome(n) for n in set(kept.tolist())}
+    outcomes = [plain[n] for n in kept.tolist()]
+    remarkable = sorted(many.notes.keys() | lost.keys())
+    for at in remarkable:
+        note = many.notes.get(at)
+        if isinstance(note, DecodeError):
+            outcomes[at] = Outcome(error=note)
+        else:
+            outcomes[at] = Outcome(int(kept[at]), [*(note.rejected if note else ()), *lost.get(at, ())])
+    return outcomes, remarkable
 
 
 def _in_order(parts: list[tuple[Batch, np.ndarray]], notes: dict[int, Decoded | DecodeError]) -> DecodedMany:
