@@ -20,7 +20,7 @@ ROOT = Path(almenara.__file__).parent
 FLOORS = {
     "model": 0,
     **dict.fromkeys(["analysis", "query", "plot", "plugin"], 1),
-    **dict.fromkeys(["codecs", "transports", "collectors", "detectors", "stores", "tasks", "notifiers"], 2),
+    **dict.fromkeys(["codecs", "transports", "collectors", "detectors", "stores", "tasks", "notifiers", "files"], 2),
     **dict.fromkeys(["bus", "alarm", "job"], 3),
     "pipeline": 4,
     "testing": 4.5,
