@@ -18,6 +18,7 @@ import uvloop
 
 from almenara.bus.feed import Feed
 from almenara.codecs.influx import Influx
+from almenara.config.dialects import DIALECTS
 from almenara.model.alarm import Alarm, Evidence, Incident, Severity, State, Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected, Verdict
 from almenara.model.errors import DecodeError
@@ -29,6 +30,7 @@ from almenara.plugin.contracts import Context, Packet, Selection
 from almenara.query import evaluate, parse
 from almenara.web.app import create_app
 from almenara.web.body import Limits
+from almenara.web.dialects.contract import Settings
 from almenara.web.server import bind, serve
 
 S = 1_000_000_000
@@ -244,7 +246,8 @@ class Served:
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
     """One hub for the tests of a module; they use series of their own."""
-    one = Served(limits=Limits(body_bytes=200_000, inflated_bytes=1_000_000, body_timeout_s=0.5))
+    limits = Limits(body_bytes=200_000, inflated_bytes=1_000_000, body_timeout_s=0.5)
+    one = Served(limits=limits, dialects=Settings(on=DIALECTS))
     yield one
     one.stop()
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
 from almenara.bus.contract import Bus
 from almenara.bus.embedded import EmbeddedBus
 from almenara.bus.external import ExternalBus
+from almenara.codecs.json import Json
+from almenara.config.dialects import THINGS, TIMESTAMP, Stream, codec_of_stream
 from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
 from almenara.model.causes import Causes
@@ -107,6 +110,20 @@ def codecs(config: Config) -> dict[str, Decoding]:
             found[of_transport(name)] = Decoding(link.codec.build, plugin=link.codec.plugin)
         elif own := getattr(link.load(), "codec", ""):
             found[of_transport(name)] = Decoding(registry.load("codec", own), plugin=own)
+    return found | dialect_codecs(config.streams)
+
+
+def dialect_codecs(streams: Mapping[str, Stream]) -> dict[str, Decoding]:
+    """What reads things and streams; the topic of a packet is the name of the thing, or the stream's public key."""
+    found = {THINGS: Decoding(partial(Json, topic_label="thing"), plugin="json")}
+    for name, stream in streams.items():
+        public = stream.public_of(name)
+        values = [one for one in stream.fields if one not in stream.labels]
+        # Only what is listed is a value: a stream of nothing but labels lists one that no row has.
+        make = partial(
+            Json, topic_label="stream", value_keys=values or [TIMESTAMP], label_keys=stream.labels, time_keys=()
+        )
+        found[codec_of_stream(public)] = Decoding(make, plugin="json")
     return found
 
 

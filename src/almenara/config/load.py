@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from almenara.config import schema
+from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
 from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Route, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
@@ -69,6 +70,9 @@ class Config:
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULTS["rules"])
     notifiers: Mapping[str, Plugin] = field(default_factory=dict)
     routes: Mapping[str, Route] = field(default_factory=dict)
+    dweet: Dweet = field(default_factory=Dweet)
+    queue: Queue = field(default_factory=Queue)
+    streams: Mapping[str, Stream] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -161,7 +165,7 @@ class _Check:
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
     def all(self) -> dict[str, Any]:
-        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes"]
+        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes", "streams"]
         for key in self.tables:
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -172,6 +176,8 @@ class _Check:
             parts["rules"] = {name: self.rule(name, table) for name, table in self.named("rules")}
         if "routes" in self.tables:
             parts["routes"] = {name: self.route(name, table, parts) for name, table in self.named("routes")}
+        if "streams" in self.tables:
+            parts["streams"] = {name: self.stream(name, table) for name, table in self.named("streams")}
         self.sense(parts)
         return parts
 
@@ -283,6 +289,12 @@ class _Check:
         except ConfigError as error:
             self.problems += [Problem(f"{where}.{p.where}", p.message, p.hint) for p in error.problems]
 
+    def stream(self, name: str, table: dict[str, Any]) -> Stream | None:
+        where = join(("streams", name))
+        values, problems = options.read(Stream, table, where, given=())
+        self.problems += problems or stream_problems(where, name, Stream(**values))
+        return None if problems else Stream(**values)
+
     def selector(self, where: str, text: Any) -> None:
         if not isinstance(text, str):
             self.say(where, f"must be a selector such as '{{city=\"Mumbai\"}}'; got {options.show(text)}")
@@ -323,6 +335,9 @@ class _Check:
         if chosen and data.store not in parts.get("stores", {}) and data.store not in registry.names("store"):
             installed = ", ".join(registry.names("store"))
             self.say("data.store", f"no store is called {options.show(data.store)}; installed: {installed}")
+        if parts["dweet"]:
+            self.problems += key_problems(parts["dweet"].keys)
+        self.problems += public_problems(parts.get("streams", {}))
         for i, text in enumerate(publish.judged if publish else ()):
             self.selector(f"publish.judged[{i}]", text)
 

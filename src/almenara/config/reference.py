@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from almenara.config.dialects import Stream
 from almenara.config.schema import PLUGINS, SECTIONS, Route, Rule
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
@@ -23,6 +24,9 @@ def reference() -> str:
         "## [routes.NAME]\n",
         f"{ABOUT['routes']}\n",
         options_table(options_of(Route, given=())),
+        "## [streams.NAME]\n",
+        f"{ABOUT['streams']}\n",
+        options_table(options_of(Stream, given=())),
     ]
     for name, (kind, chooser, matched) in PLUGINS.items():
         default = "default `json`" if name == "topics" else "default: NAME"

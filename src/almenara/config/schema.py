@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from almenara.config.dialects import Dweet, Queue
 from almenara.plugin import options, registry
 from almenara.plugin.options import Duration, Must, Range, Secret
 
@@ -92,11 +93,13 @@ class Http:
         listen: Where to listen.
         token: What callers must send ("Authorization: Bearer ..."); needed to listen beyond this machine.
         max_body_mb: The largest body taken.
+        dialects: Interfaces of others that are off unless they stand here: "dweet", "phant", "queue".
     """
 
     listen: Address = "127.0.0.1:8642"
     token: Secret = NO_SECRET
     max_body_mb: Annotated[float, Range(0.001, 1024)] = 16.0
+    dialects: list[Literal["dweet", "phant", "queue"]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,6 +250,7 @@ class Plugin:
 #: Sections that are one table, and their classes.
 SECTIONS: dict[str, Any] = {
     "site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
+    "dweet": Dweet, "queue": Queue,
 }  # fmt: skip
 
 #: Sections of named tables with a plugin each: (kind, the key that chooses the plugin, whether `match` is a key).

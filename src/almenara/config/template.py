@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable
 
 from almenara.config import schema
+from almenara.config.dialects import Stream
 from almenara.config.lines import join
 from almenara.config.load import DEFAULTS
 from almenara.config.schema import PLUGINS, SECTIONS, Plugin, Route, Rule
@@ -28,10 +29,15 @@ ABOUT = {
     "collectors": "What this machine measures by itself.",
     "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
     "rules": "When alarms are raised. Without any [rules...] there is the one below.",
+    "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
     "routes": "Stored rows that go on to other systems, each at least once.",
     "notifiers": "Who is told of alarms; match chooses them by their labels (empty: all).",
     "stores": "Options of the store that [data] names.",
 }
+
+
+#: Sections of named tables without an example.
+_KEYS_OF = {"routes": Route, "streams": Stream}
 
 
 def template() -> str:
@@ -40,7 +46,17 @@ def template() -> str:
     for name, cls in SECTIONS.items():
         keys = _keys(options_of(cls, given=()))
         parts.append("\n".join([*_prose(cls.__doc__.partition("\n")[0]), f"[{name}]", *keys, ""]))
-    for name in ("topics", "collectors", "detectors", "rules", "notifiers", "transports", "routes", "stores"):
+    for name in (
+        "topics",
+        "collectors",
+        "detectors",
+        "rules",
+        "notifiers",
+        "transports",
+        "routes",
+        "streams",
+        "stores",
+    ):
         parts.append("\n".join([*_prose(ABOUT[name]), *_examples(name), ""]))
     return "\n".join(parts)
 
@@ -48,9 +64,9 @@ def template() -> str:
 def _examples(section: str) -> list[str]:
     if section == "rules":
         return [f"#{line}" if line[:1] != "#" else line for line in _rule("anomaly")]
-    if section == "routes":
-        keys = [f"{o.name}: {o.help}" for o in options_of(Route, given=())]
-        return ["# [routes.NAME], with the keys", *(line for key in keys for line in _prose(key))]
+    if section in _KEYS_OF:
+        keys = [f"{o.name}: {o.help}" for o in options_of(_KEYS_OF[section], given=())]
+        return [f"# [{section}.NAME], with the keys", *(line for key in keys for line in _prose(key))]
     lines = []
     kind, chooser, matched = PLUGINS[section]
     shown = DEFAULTS.get(section, {"chdb": Plugin("store", "chdb", "chdb")} if section == "stores" else {})

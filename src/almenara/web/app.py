@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from almenara.model.errors import AlmenaraError
 from almenara.web.body import Limits, header
+from almenara.web.dialects.contract import House, Settings
+from almenara.web.dialects.switched import switched_on
 from almenara.web.errors import HttpError, as_http, error_response
 from almenara.web.export import Export
 from almenara.web.guard import Guard
@@ -43,21 +45,25 @@ def create_app(
     reload: Reload | None = None,
     allowed_hosts: Collection[str] = (),
     limits: Limits | None = None,
+    dialects: Settings | None = None,
 ) -> App:
     """The app. token: what every request must carry; without one only loopback Hosts (and allowed_hosts) are answered.
 
-    reload: reads the config again and returns the mistakes in it, or none; it may be a coroutine function.
+    reload: reads the config again and returns the mistakes in it, or none; it may be a coroutine function. dialects:
+    interfaces of others that are switched on.
     """
-    return App(pipeline, Guard(token, allowed_hosts), reload, limits or Limits())
+    return App(pipeline, Guard(token, allowed_hosts), reload, limits or Limits(), dialects or Settings())
 
 
 class App:
     """An ASGI app; made by `create_app`, served by `almenara.web.server.serve`."""
 
-    def __init__(self, pipeline: Pipeline, guard: Guard, reload: Reload | None, limits: Limits):
+    def __init__(self, pipeline: Pipeline, guard: Guard, reload: Reload | None, limits: Limits, dialects: Settings):
         self._pipeline = pipeline
         self._guard = guard
         self._closing = asyncio.Event()
+        house = House(pipeline, limits, guard.is_token, self._closing)
+        self._dialects = switched_on(house, dialects)
         operate = Operate(pipeline, limits, reload)
         floor = Floor(
             pipeline=pipeline,
@@ -69,11 +75,13 @@ class App:
             operate=operate,
             pages=Pages(guard, limits),
             limits=limits,
+            more=[one for dialect in self._dialects for one in dialect.endpoints],
         )
         self.endpoints = endpoints(floor)
         self._plain = {one.path: one for one in self.endpoints if one.plain and "{" not in one.path}
         self._any_codec = next(one for one in self.endpoints if one.path.startswith(_INGEST))
-        self._routed = _routed(self.endpoints)
+        self._routed = _routed(self.endpoints, guard)
+        house.reserved.update(one.path.split("/")[1] for one in self.endpoints)
 
     @property
     def needs_token(self) -> bool:
@@ -84,12 +92,20 @@ class App:
         """End live streams; the app goes on answering what is under way."""
         self._closing.set()
 
+    async def finish(self) -> None:
+        """Let go of what dialects have open, after the last answer."""
+        for dialect in self._dialects:
+            await dialect.close()
+
+    def _admitted(self, scope: Scope) -> bool:
+        return any(dialect.admits(scope) for dialect in self._dialects)
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
             raise HttpError(400, f"this server speaks HTTP only; got {scope['type']}")
         try:
-            self._guard.check(scope)
+            self._guard.check(scope, self._admitted)
         except HttpError as error:
             await self._turn_away(error, scope, receive, send)
             return
@@ -127,11 +143,25 @@ def _with_security_headers(send: Send) -> Send:
     return sending
 
 
-def _routed(table: Collection[Endpoint]) -> ASGIApp:
+def _routed(table: Collection[Endpoint], guard: Guard) -> ASGIApp:
     """Everything but the write path, with errors as JSON."""
-    routes = [Route(one.path, one.handler, methods=list(one.methods)) for one in table if not one.plain]
+    routes = [
+        Route(one.path, _guarded(one.handler, guard) if one.changes else one.handler, methods=list(one.methods))
+        for one in table
+        if not one.plain
+    ]
     handlers: dict[Any, Any] = {AlmenaraError: _on_error, TimeoutError: _on_error, HTTPException: _on_http_exception}
     return ExceptionMiddleware(Router(routes, redirect_slashes=False), handlers)
+
+
+def _guarded(handler: Callable[[Request], Awaitable[Response]], guard: Guard) -> Callable[..., Awaitable[Response]]:
+    """The same, for no page of another site."""
+
+    async def checked(request: Request) -> Response:
+        guard.check_change(request.scope)
+        return await handler(request)
+
+    return checked
 
 
 async def _on_error(request: Request, error: Exception) -> Response:

@@ -21,13 +21,16 @@ from urllib.parse import parse_qs, urlsplit
 from starlette.requests import cookie_parser
 from starlette.types import Scope
 
+from almenara.web.body import header
 from almenara.web.errors import HttpError
 
 COOKIE = "almenara_session"
 #: What never needs a token: being alive, and the page that asks for the token.
 OPEN_PATHS = frozenset({"/-/healthy", "/login"})
-#: Parameters that may carry the token; they are never passed on.
-SECRET_PARAMETERS = frozenset({"u", "p", "token"})
+#: Parameters that carry keys of dialects.
+KEY_PARAMETERS = frozenset({"key", "private_key", "delete_key"})
+#: Parameters that may carry the token, and keys; they are never passed on.
+SECRET_PARAMETERS = frozenset({"u", "p", "token"}) | KEY_PARAMETERS
 
 #: Wrong tokens that one address may give to the login page in TRIES_S.
 MAX_TRIES = 10
@@ -37,6 +40,13 @@ MAX_ADDRESSES = 4096
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([\w.-]+))(?::\d+)?", re.ASCII)
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+#: What browsers say of requests that no other site had a hand in (Fetch Metadata, https://www.w3.org/TR/fetch-metadata/).
+_OWN_SITE = (b"same-origin", b"none")
+
+
+def _nobody(scope: Scope) -> bool:
+    """Nobody is let in without the token."""
+    return False
 
 
 class Guard:
@@ -54,8 +64,10 @@ class Guard:
         """Whether there is a token at all."""
         return self._token is not None
 
-    def check(self, scope: Scope) -> None:
-        """Raises HttpError: 400 without one Host, 421 for a foreign one, 403 for a foreign Origin, 401: no token."""
+    def check(self, scope: Scope, admits: Callable[[Scope], bool] = _nobody) -> None:
+        """Raises HttpError: 400 without one Host, 421 for a foreign one, 403 for a foreign Origin, 401: no token.
+
+        admits: whether a request shows another key that does instead of the token."""
         host = origin = None
         for name, value in scope["headers"]:
             if name == b"host":
@@ -73,8 +85,20 @@ class Guard:
             )
         if origin is not None and scope["method"] not in _SAFE_METHODS:
             self._check_origin(origin.decode("latin-1"), (host or b"").decode("latin-1"), scope["scheme"])
-        if self._token is not None and scope["path"] not in OPEN_PATHS and not self._has_token(scope):
+        if not (self._token is None or scope["path"] in OPEN_PATHS or self._has_token(scope) or admits(scope)):
             raise HttpError(401, "a token is needed", headers={"www-authenticate": 'Bearer realm="almenara"'})
+
+    def check_change(self, scope: Scope) -> None:
+        """Raises HttpError 403 where a page of another site makes a browser ask for what changes something, by any
+        method: an image or a link has no Origin. 405 for HEAD, which changes nothing."""
+        if scope["method"] == "HEAD":
+            raise HttpError(405, "HEAD changes nothing; use GET", headers={"allow": "GET"})
+        host = header(scope["headers"], b"host").decode("latin-1")
+        for name, value in scope["headers"]:
+            if name == b"sec-fetch-site" and value.strip().lower() not in _OWN_SITE:
+                raise HttpError(403, "a page of another site may not change anything here")
+            if name in (b"origin", b"referer"):
+                self._check_origin(value.decode("latin-1"), host, scope["scheme"])
 
     def _is_allowed_host(self, host: bytes) -> bool:
         name = _host_name(host.decode("latin-1"))

@@ -37,12 +37,27 @@ PARAMETERS = {
     "u": "User, as InfluxDB 1.x has it; any",
     "p": "Password, as InfluxDB 1.x has it: the token",
     "token": "The token",
+    "key": "The key of a locked thing",
+    "private_key": "The private key of a stream; as the header Phant-Private-Key, too",
+    "lease": "How long a document is lent, such as 30s; without it the document is taken for good",
+    "page": "Page n of the rows, the first has the newest",
+    "offset": "So many of the newest rows are left out",
+    "sample": "Only every n-th row",
+    "grep[]": "grep[FIELD]=PATTERN: only rows in which the field has the pattern",
+    "eq[]": "eq[FIELD]=VALUE: only rows in which they are equal",
+    "ne[]": "ne[FIELD]=VALUE: only rows in which they differ",
+    "gt[]": "gt[FIELD]=VALUE: only rows above it",
+    "gte[]": "gte[FIELD]=VALUE: only rows above it, or equal",
+    "lt[]": "lt[FIELD]=VALUE: only rows below it",
+    "lte[]": "lte[FIELD]=VALUE: only rows below it, or equal",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One path. plain: the handler is an ASGI app, for writes; all others take a Request and give a Response."""
+    """One path. plain: the handler is an ASGI app, for writes; all others take a Request and give a Response.
+
+    changes: its GET changes something, so it is checked as a POST is (`Guard.check_change`)."""
 
     path: str
     methods: tuple[str, ...]
@@ -50,6 +65,7 @@ class Endpoint:
     parameters: tuple[str, ...] = ()
     plain: bool = False
     answers: str = "application/json"
+    changes: bool = False
 
 
 def describe(endpoints: Iterable[Endpoint]) -> dict[str, Any]:

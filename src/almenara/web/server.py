@@ -161,7 +161,10 @@ async def _run(app: Any, sock: socket.socket, stop: asyncio.Event, grace_s: floa
         server.should_exit = True
         for helper in helpers:
             helper.cancel()
-        await serving
+        try:
+            await serving
+        finally:
+            await app.finish()
     for helper in helpers:
         if helper.done() and not helper.cancelled():
             helper.result()  # a bug in one of them is told, not swallowed
