@@ -34,6 +34,7 @@ from almenara.pipeline.folder import TOKEN_FILE
 from almenara.pipeline.inputs import BUS
 from almenara.web.app import create_app
 from almenara.web.body import Limits
+from almenara.web.dialects.contract import Settings
 from almenara.web.server import bind, serve
 
 log = logging.getLogger("almenara")
@@ -197,7 +198,8 @@ class _Hub:
         loop.add_signal_handler(signal.SIGHUP, self._hang_up, running)
         limits = Limits(body_bytes=int(self._config.http.max_body_mb * (1 << 20)))
         token = str(self._config.http.token) or None
-        app = create_app(pipeline, token=token, reload=running.reload, limits=limits)
+        dialects = Settings(self._config.http.dialects, self._config.dweet, self._config.queue, self._config.streams)
+        app = create_app(pipeline, token=token, reload=running.reload, limits=limits, dialects=dialects)
         serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
         failing = asyncio.create_task(pipeline.failed.wait())
         self._show_banner(running.built)
