@@ -202,6 +202,26 @@ def sort_rows(ids: list[int], times: list[int], values: list[float]) -> list[tup
     return [(*key, kept[key]) for key in sorted(kept)]
 
 
+def became(
+    rows: Sequence[tuple[int, int, float]], stored: dict[tuple[int, int], float]
+) -> tuple[list[int], list[int], list[int]]:
+    """(duplicates, overwritten, late): positions of rows (id, time, value) that come one by one to a store that has
+    `stored`, and are not simply new. Late: before the last row that the store had of the series at first."""
+    there, last = dict(stored), dict[int, int]()
+    for id, time in stored:
+        last[id] = max(time, last.get(id, time))
+    found: tuple[list[int], list[int], list[int]] = ([], [], [])
+    for at, (id, time, value) in enumerate(rows):
+        if (id, time) in there:
+            before = there[id, time]
+            both_nan = math.isnan(before) and math.isnan(value)
+            found[0 if both_nan or before.hex() == value.hex() else 1].append(at)
+        elif id in last and time < last[id]:
+            found[2].append(at)
+        there[id, time] = value
+    return found
+
+
 # --- query ------------------------------------------------------------------------------------------------------------
 
 
