@@ -10,7 +10,6 @@ from tests.naive import became as naive_became
 
 from almenara.model.errors import StoreError
 from almenara.pipeline.account import NEVER, Became, became
-from almenara.pipeline.order import sort_rows
 
 Row = tuple[int, int, float]
 Stored = dict[tuple[int, int], float]
