@@ -759,3 +759,50 @@ def remote_write(request: Any) -> tuple[list[tuple[bytes, int, float]], Counter[
             else:
                 rows.append((encode_key(metric_name(given[-1]), labels), time, sample.value))
     return rows, +refused
+
+
+# --- codecs: Graphite plaintext ---------------------------------------------------------------------------------------
+
+
+def graphite(payload: bytes, received: int) -> tuple[list[tuple[bytes, int, float]], list[tuple[int, str]]]:
+    """(path, time, value) of every line, a line at a time; and (line number, reason) of those that cannot be read."""
+    rows, rejected = [], []
+    for number, line in enumerate(payload.split(b"\n"), 1):
+        words = re.split(rb"[ \t]+", line.removesuffix(b"\r").strip(b" \t"))
+        if words == [b""]:
+            continue
+        try:
+            rows.append(_graphite_line(words, received))
+        except ValueError as error:
+            rejected.append((number, str(error)))
+    return rows, rejected
+
+
+def _graphite_line(words: list[bytes], received: int) -> tuple[bytes, int, float]:
+    if len(words[0]) > 4096:
+        raise ValueError("key_too_long")
+    text = words[1].decode("latin-1") if len(words) > 1 else ""
+    if re.fullmatch(r"[+-]?(nan|inf|infinity)", text, re.IGNORECASE):
+        raise ValueError("not_finite")
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", text, re.ASCII) or len(words) > 3:
+        raise ValueError("bad_line")
+    time = _graphite_time(words[2].decode("latin-1"), received) if len(words) > 2 else received
+    if math.isinf(float(text)):
+        raise ValueError("not_finite")
+    return words[0], time, float(text)
+
+
+def _graphite_time(text: str, received: int) -> int:
+    if text == "N":
+        return received
+    if re.match(r"-?\d{19}", text, re.ASCII):
+        raise ValueError("time_out_of_range")
+    found = re.fullmatch(r"(-?)(\d*)(?:\.(\d*))?", text, re.ASCII)
+    if found is None or not (found[2] or found[3]):
+        raise ValueError("bad_line")
+    time = int(found[2] or 0) * 10**9 + int((found[3] or "")[:9].ljust(9, "0"))
+    if found[1] and time == 10**9:
+        return received
+    if found[1] or int(found[2] or 0) > (2**63 - 1) // 10**9 - 1:
+        raise ValueError("time_out_of_range")
+    return time

@@ -44,7 +44,9 @@ def as_json(decoded: Decoded) -> dict[str, Any]:
     ]
     rejected = [[one.where, one.reason, one.rows] for one in decoded.rejected]
     metadata = {str(Series.from_key(key)): [m.kind, m.help] for key, m in decoded.metadata.items()}
-    return {"rows": rows, "rejected": rejected} | ({"metadata": metadata} if metadata else {})
+    events = [[e.time, dict(e.labels), e.text] for e in decoded.events]
+    more = {"metadata": metadata, "events": events}
+    return {"rows": rows, "rejected": rejected} | {name: what for name, what in more.items() if what}
 
 
 @pytest.mark.parametrize(

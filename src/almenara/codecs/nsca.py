@@ -63,7 +63,8 @@ class Nsca:
             rows.rejected.append(Rejected(where, "bad_crc", 1, detail))
             return
         version, _, _, state, host, service = _HEAD.unpack_from(packet)
-        texts = [_text(field) for field in (host, service, packet[_OUTPUT_AT:-_PAD])]
+        # Lines that a shell put behind the separator of send_nsca stand in front of the next host.
+        texts = [_text(host).strip(), _text(service).strip(), _text(packet[_OUTPUT_AT:-_PAD])]
         if version == _VERSION and not texts[0] and not texts[1] and _read_own(texts[2], rows):
             return
         if version != _VERSION or not texts[0] or not 0 <= state <= 3:

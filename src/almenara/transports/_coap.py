@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import socket
 import time
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _MOST_TRANSFERS, _MOST_OBSERVERS = 100, 1000
 _TRANSFER_S = 93.0  # MAX_TRANSMIT_WAIT of RFC 7252: then a sender has given up
 _ANY = ("0.0.0.0", "::")  # noqa: S104
 _LINK_FORMAT = 40
+_LOGGER = "almenara.coap"
 _SEND_S = 60.0
 
 
@@ -41,8 +43,11 @@ class Server:
         site = _Site(link)
         # The simple server cannot tell which of our addresses a request came to; the other one needs IPv6 sockets.
         kind = "udp6" if link.host in _ANY else "simplesocketserver"
+        logging.getLogger(_LOGGER).setLevel(logging.ERROR)  # it tells of every block of every payload
         try:
-            context = await aiocoap.Context.create_server_context(site, (link.host, link.port), transports=[kind])
+            context = await aiocoap.Context.create_server_context(
+                site, (link.host, link.port), loggername=_LOGGER, transports=[kind]
+            )
         except (OSError, ValueError) as problem:
             raise BusError(f"{link.host}:{link.port}: cannot listen there: {problem}") from problem
         return cls(context, site)
