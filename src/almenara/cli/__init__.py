@@ -164,6 +164,21 @@ def _query(
     run(expr, since=since, step=step, raw=raw, as_json=as_json, url=url, token=token)
 
 
+@app.command("ledger")
+def _ledger(
+    url: Annotated[
+        str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    as_json: Json = False,
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Show what became of every row a hub received, by source: received = stored + duplicate + overwritten + rejected
+    + dropped. A table for people; tab-separated lines when piped."""
+    from almenara.cli.ledger import run
+
+    run(url, as_json=as_json, token=token)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The program `almenara`. Exits with 0, with 1 where something failed, with 2 where it was called wrongly."""
     _call(app, "almenara", args)
