@@ -26,7 +26,8 @@ from almenara.model.series import SeriesTable
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
 from almenara.pipeline.judge import Watch
-from almenara.pipeline.segment import SEGMENT_ROWS, sort_rows
+from almenara.pipeline.order import sort_rows
+from almenara.pipeline.segment import SEGMENT_ROWS
 from almenara.plugin.contracts import Context, Packet
 from almenara.stores.chdb import Chdb
 from almenara.testing import workload

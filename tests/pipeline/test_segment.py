@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tests.naive import sort_rows as naive_sort_rows
 
-from almenara.pipeline.segment import Columns, Rows, Segment, create_file, path_of, read_file, sort_rows
+from almenara.pipeline.order import sort_rows
+from almenara.pipeline.segment import Columns, Rows, Segment, create_file, path_of, read_file
 
 
 @pytest.mark.parametrize("series", [1, 7, 100_000])

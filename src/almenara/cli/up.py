@@ -32,6 +32,7 @@ from almenara.model.errors import AlmenaraError, ConfigError, PortTaken, Problem
 from almenara.pipeline import warm
 from almenara.pipeline.folder import TOKEN_FILE
 from almenara.pipeline.inputs import BUS
+from almenara.pipeline.memory import keep_freed_memory, settle_objects
 from almenara.web.app import create_app
 from almenara.web.body import Limits
 from almenara.web.dialects.contract import Settings
@@ -59,6 +60,7 @@ def run(
     if demo and load(config, overrides).rules == DEFAULTS["rules"]:
         overrides |= DEMO_RULES
     checked = load(config, overrides)
+    keep_freed_memory()
     if speed > 1:  # this machine does not run faster: its own metrics would be a caricature
         checked = replace(checked, collectors={})
     return asyncio.run(_Hub(checked, overrides, token, Demo(speed) if demo else None).run())
@@ -134,6 +136,7 @@ class _Hub:
                 pipeline.demo = self._demo
             running = Running(built, self._overrides)
             await running.start()
+            settle_objects()
             await self._serve(running, http)
         finally:
             if running is not None:

@@ -108,7 +108,7 @@ class Seasonal:
             self._reserve(int(ids.max()) + 1)
             arrays = (ids, times, values, self._zone.from_s, self._zone.offset_s, self._options)
             run(self._slots, np.zeros(1, SLOT), *arrays, learn, verdict, cause)
-        return Verdict(verdict[0], verdict[1], verdict[2], verdict[3], np.ones(n), cause)
+        return Verdict(verdict[0], verdict[1], verdict[2], verdict[3], np.broadcast_to(1.0, n), cause)
 
     def _reserve(self, n: int) -> None:
         if n > len(self._slots):

@@ -27,7 +27,7 @@ MAX_WAITING_ROWS = 2_000_000
 #: A segment is closed when it has so many events.
 SEGMENT_EVENTS = 50_000
 #: Closed segments waiting to be stored; past this nothing more is committed.
-MAX_CLOSED = 2
+MAX_CLOSED = 1
 #: A stopping hub waits so long for its store before it turns down what still waits to be committed.
 STOP_WAIT_S = 3.0
 

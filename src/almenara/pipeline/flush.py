@@ -26,6 +26,7 @@ from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, empty_verdict
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.made import Made, Waiter, tell
+from almenara.pipeline.memory import give_back_memory
 from almenara.pipeline.relearn import first_times, relearn
 from almenara.pipeline.segment import Segment, path_of
 from almenara.pipeline.threads import name_thread
@@ -369,6 +370,7 @@ class Flusher:
         if now - self._maintained_s >= MAINTAIN_S:
             self._maintained_s = now
             self._housekeep(self._store.maintain)
+            give_back_memory()
             self._housekeep(lambda: self._ledger.keys.forget(self._clock()))
         if now - self._sized_s >= SIZE_S:
             self._housekeep(self._measure_store)

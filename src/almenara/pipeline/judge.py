@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numba import njit
 
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
@@ -21,6 +22,7 @@ from almenara.query import Matcher
 ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
 NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?|(almenara|puma)_.*")
 
+NO_ROWS = np.empty(0, np.int64)
 NEVER = np.iinfo(np.int64).min
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
 #: History that a detector needs which does not say how much.
@@ -49,6 +51,41 @@ def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> None:
     higher = ~(said.score <= verdict.score[rows])
     for column in COLUMNS:
         getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
+
+
+def _writable(verdict: Verdict) -> Verdict:
+    """`verdict` with a share of its own for each row: a detector may have one for all."""
+    return verdict if verdict.share.flags.writeable else replace(verdict, share=np.array(verdict.share))
+
+
+# Passes over a whole segment are compiled: in numpy each makes an array of 8 bytes a row.
+
+
+@njit(cache=True, nogil=True)
+def _mark(id, time, last, on_time):  # type: ignore[no-untyped-def]
+    """Which rows, ordered by (id, time), are after the last one judged of their series; `last` moves on. How many are
+    late."""
+    late = before = 0
+    for k in range(len(id)):
+        i = id[k]
+        if k == 0 or i != id[k - 1]:
+            before = last[i]
+        on_time[k] = time[k] > before
+        if on_time[k]:
+            last[i] = time[k]
+        else:
+            late += 1
+    return late
+
+
+@njit(cache=True, nogil=True)
+def _select(id, mask, on_time, mine):  # type: ignore[no-untyped-def]
+    """Which rows a detector judges: on time, and of a series that it selects. How many."""
+    count = 0
+    for k in range(len(id)):
+        mine[k] = on_time[k] and mask[id[k]]
+        count += mine[k]
+    return count
 
 
 def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:
@@ -85,18 +122,18 @@ class Judge:
         """
         n = len(self._index)
         self._last = grown(self._last, n, NEVER)
-        on_time = np.asarray(batch.time > self._last[batch.id])
-        self._last[batch.id[on_time]] = batch.time[on_time]  # ordered by time within a series: the last one stays
-        if late := len(batch) - int(np.count_nonzero(on_time)):
+        on_time = np.empty(len(batch), np.bool_)
+        if late := _mark(batch.id, batch.time, self._last, on_time):
             self._counters.add("almenara_rows_late_total", late)
         verdict: Verdict | None = None
         made = []
         for name in tuple(self.detectors):
-            mine = on_time & self._selectors[name].mask()[batch.id]
-            rows = np.flatnonzero(mine)
-            if not len(rows):
+            mine = np.empty(len(batch), np.bool_)
+            count = _select(batch.id, self._selectors[name].mask(), on_time, mine)
+            if not count:
                 continue
-            every_row = len(rows) == len(batch)  # the usual case, in which nothing has to be copied
+            every_row = count == len(batch)  # the usual case, in which nothing has to be copied
+            rows = NO_ROWS if every_row else np.flatnonzero(mine)
             judged = batch if every_row else Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
             if (said := self._ask(name, judged)) is None:
                 continue
@@ -107,8 +144,8 @@ class Judge:
             if verdict is None and every_row:
                 verdict = said
             else:
-                verdict = verdict or empty_verdict(len(batch))
-                _take_higher(verdict, said, rows)
+                verdict = _writable(verdict or empty_verdict(len(batch)))
+                _take_higher(verdict, said, np.arange(len(batch)) if every_row else rows)
         return verdict or empty_verdict(len(batch)), [b for b in made if len(b)]
 
     def _ask(self, name: str, judged: Batch) -> Verdict | None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numba import njit
 
 from almenara.model.errors import FolderError
 from almenara.pipeline.log import Buffers, LogReader, LogWriter
 from almenara.pipeline.notes import HUB, Notes
+from almenara.pipeline.order import sort_rows
 
-#: A segment is closed when it has so many rows.
-SEGMENT_ROWS = 1_000_000
+#: A segment is closed when it has so many rows. Large ones make few parts in the store, and few merges.
+SEGMENT_ROWS = 1_500_000
 
 _ROWS_HEAD = struct.Struct("<IH")  # rows, length of the bus name
 _HAS_NOTES = 1 << 15  # set in that length where notes stand behind the columns
@@ -134,71 +134,3 @@ def read_file(path: Path) -> tuple[Segment, Mapping[str, int], int] | None:
     segment.put(rows)
     after = dict(segment.offsets) | {r.bus: r.offset for r in rows if r.bus}
     return segment, after, reader.torn
-
-
-@njit(cache=True, nogil=True)
-def _counting_order(id, first, width):  # type: ignore[no-untyped-def]
-    """Stable order of rows by id; ids lie in [first, first + width)."""
-    n = len(id)
-    starts = np.zeros(width + 1, np.int64)
-    for i in range(n):
-        starts[id[i] - first + 1] += 1
-    for k in range(width):
-        starts[k + 1] += starts[k]
-    order = np.empty(n, np.int64)
-    for i in range(n):
-        k = id[i] - first
-        order[starts[k]] = i
-        starts[k] += 1
-    return order
-
-
-@njit(cache=True, nogil=True)
-def _order_runs(id, time, order):  # type: ignore[no-untyped-def]
-    """Order each series' run by time, stably; most runs are in order already and are only looked at."""
-    n = len(order)
-    start = 0
-    while start < n:
-        end = start + 1
-        in_order = True
-        while end < n and id[order[end]] == id[order[start]]:
-            if time[order[end]] < time[order[end - 1]]:
-                in_order = False
-            end += 1
-        if not in_order:
-            run = order[start:end].copy()
-            order[start:end] = run[np.argsort(time[run], kind="mergesort")]
-        start = end
-
-
-@njit(cache=True, nogil=True)
-def _take_last(id, time, value, order, out_id, out_time, out_value):  # type: ignore[no-untyped-def]
-    """Rows in order, of equal (id, time) only the last; returns how many."""
-    kept = 0
-    for k in range(len(order)):
-        i = order[k]
-        if k + 1 < len(order):
-            j = order[k + 1]
-            if id[j] == id[i] and time[j] == time[i]:
-                continue
-        out_id[kept], out_time[kept], out_value[kept] = id[i], time[i], value[i]
-        kept += 1
-    return kept
-
-
-def sort_rows(id: np.ndarray, time: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Columns (int32[n], int64[n], float64[n]) ordered by (id, time); of equal (id, time) the last row stays."""
-    n = len(id)
-    if not n == len(time) == len(value):
-        raise ValueError(f"columns differ in length: id {n}, time {len(time)}, value {len(value)}")
-    if n == 0:
-        return id.copy(), time.copy(), value.copy()
-    first, width = int(id.min()), int(id.max()) - int(id.min()) + 1
-    if width <= 8 * n + 1024:  # else zeroing a counter for each id would cost more than comparing
-        order = _counting_order(id, first, width)
-        _order_runs(id, time, order)
-    else:
-        order = np.lexsort((time, id))
-    out = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.float64)
-    kept = _take_last(id, time, value, order, *out)
-    return out[0][:kept], out[1][:kept], out[2][:kept]

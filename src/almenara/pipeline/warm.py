@@ -17,7 +17,7 @@ from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch, empty_verdict
-from almenara.pipeline.segment import sort_rows
+from almenara.pipeline.order import sort_rows
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
 

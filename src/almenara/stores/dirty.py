@@ -14,13 +14,24 @@ from numpy.typing import NDArray
 HOUR_NS = 3_600_000_000_000
 _SHIFT, _ZERO, _LOW = 32, 1 << 31, (1 << 32) - 1
 _MAX_CHUNKS = 8
+_ROWS_AT_ONCE = 65_536  # whose arrays fit into the cache, and whose memory is used again
 
 Pairs = NDArray[np.int64]
 
 
 def pairs_of(id: NDArray, time: NDArray) -> Pairs:
     """The (series, hour) pairs of rows, sorted, each once."""
-    pairs = (id.astype(np.int64) << _SHIFT) | (time // HOUR_NS + _ZERO)
+    parts = [
+        _pairs(id[at : at + _ROWS_AT_ONCE], time[at : at + _ROWS_AT_ONCE]) for at in range(0, len(id), _ROWS_AT_ONCE)
+    ]
+    return _each_once(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+def _pairs(id: NDArray, time: NDArray) -> Pairs:
+    return _each_once((id.astype(np.int64) << _SHIFT) | (time // HOUR_NS + _ZERO))
+
+
+def _each_once(pairs: Pairs) -> Pairs:
     # Rows come sorted by (id, time), so equal pairs lie side by side.
     return pairs[np.append(np.ones(min(1, len(pairs)), bool), pairs[1:] != pairs[:-1])]
 

@@ -33,16 +33,18 @@ _CONFIG = """<clickhouse>
   <background_common_pool_size>1</background_common_pool_size>
   <background_schedule_pool_size>1</background_schedule_pool_size>
   <asynchronous_metrics_update_period_s>60</asynchronous_metrics_update_period_s>
+  <memory_worker_period_ms>1000</memory_worker_period_ms>
   <merge_tree>
     <auto_statistics_types></auto_statistics_types>
     <merge_max_block_size>65536</merge_max_block_size>
+    <merge_selector_base>10</merge_selector_base>
   </merge_tree>
 </clickhouse>
 """
 
 _SETTINGS = {
     "max_insert_threads": 1,
-    "optimize_on_insert": 0,  # the rows of one insert are sorted, each once: nothing to replace, and looking costs a third
+    "optimize_on_insert": 0,  # rows of one insert are sorted, each once: looking for some to replace costs a third
     "min_insert_block_size_rows": 1 << 30,  # one insert is one part, however large
     "min_insert_block_size_bytes": 1 << 40,
     "enable_alp_codec": 1,
