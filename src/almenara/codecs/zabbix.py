@@ -31,8 +31,9 @@ class _Bad(ValueError):
 class Zabbix:
     """Items of Zabbix senders and active agents.
 
-    `vfs.fs.size[/,free]` of host a is `vfs_fs_size{host="a", p1="/", p2="free"}`. A parameter written `label=value` is that label instead of p1, p2 and so on. Items without a clock get the time of
-    receipt. Beside host and key an item may have an object `labels`.
+    `vfs.fs.size[/,free]` of host a is `vfs_fs_size{host="a", p1="/", p2="free"}`. A parameter
+    written `label=value` is that label instead of p1, p2 and so on. Items without a clock get the time of receipt.
+    Beside host and key an item may have an object `labels`.
 
     Rejected by name: `string_field` (texts), `not_finite`, `bad_item`, `bad_time`, `key_too_long`, `too_many_labels`,
     `not_supported` (the agent itself says that it could not read the item).
