@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
@@ -76,24 +77,29 @@ async def body_of(request: Request, limits: Limits, most: int) -> bytes:
         return await decoded(headers, body, most, held)
 
 
-async def document_of(
-    request: Request, limits: Limits, most: int, form: Callable[[dict[str, Any]], dict[str, Any]] = dict
-) -> tuple[Any, bytes]:
-    """The document in a body and its JSON as it was sent; nothing in an empty one. Raises HttpError.
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a body held. json: as it was sent, empty where the body was; a form is an object of texts."""
 
-    form: makes an object of a form's names and texts."""
+    document: Any
+    json: bytes
+    is_form: bool = False
+
+
+async def document_of(request: Request, limits: Limits, most: int) -> Sent:
+    """The document in a body. Raises HttpError."""
     body = (await body_of(request, limits, most)).strip()
     if not body:
-        return None, b""
+        return Sent(None, b"")
     media = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     # `curl -d` calls everything a form.
     if media == FORM and body[:1] not in (b"{", b"["):
-        fields = form(fields_of(body))
-        return fields, orjson.dumps(fields)
+        fields = fields_of(body)
+        return Sent(fields, orjson.dumps(fields), True)
     if media.startswith("multipart/"):
         raise HttpError(415, f"Content-Type {media}; expected application/json or {FORM}")
     try:
-        return orjson.loads(body), body
+        return Sent(orjson.loads(body), body)
     except orjson.JSONDecodeError as error:
         raise HttpError(400, f"expected JSON or a form; found {body[:24]!r} ({str(error)[:80]})") from error
 

@@ -148,7 +148,11 @@ class Dweets:
         """The document as JSON. Raises HttpError."""
         document, content = None, b""
         if request.method == "POST":
-            document, content = await document_of(request, self._house.limits, MAX_DOCUMENT, typed)
+            sent = await document_of(request, self._house.limits, MAX_DOCUMENT)
+            document, content = sent.document, sent.json
+            if sent.is_form:
+                document = typed(without_secrets(document, self._house.is_token))
+                content = orjson.dumps(document)
         if document is None:
             document = typed(without_secrets(query_of(request), self._house.is_token))
             content = orjson.dumps(document)

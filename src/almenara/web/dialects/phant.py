@@ -142,7 +142,7 @@ class Phant:
         """The fields of a row, as texts. Raises HttpError."""
         fields = without_secrets(query_of(request), self._house.is_token)
         if request.method == "POST":
-            document, _ = await document_of(request, self._house.limits, MAX_ROW)
+            document = (await document_of(request, self._house.limits, MAX_ROW)).document
             if document is not None and not isinstance(document, dict):
                 raise HttpError(400, "expected a form, or a JSON object")
             fields = without_secrets(document or {}, self._house.is_token) | fields

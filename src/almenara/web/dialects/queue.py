@@ -20,7 +20,7 @@ from almenara.model.errors import DecodeError, Overloaded
 from almenara.model.time import NS, parse_duration
 from almenara.pipeline.queue import Bounds, Message, Queues
 from almenara.plugin.contracts import Packet
-from almenara.web.dialects._bodies import document_of, milliseconds, query_of, typed
+from almenara.web.dialects._bodies import Sent, document_of, milliseconds, query_of, typed
 from almenara.web.dialects.contract import House, Kept, Settings
 from almenara.web.errors import HttpError, json_response
 from almenara.web.openapi import Endpoint
@@ -90,16 +90,16 @@ class NamedQueues:
         return json_response(told | {"max_messages": self._options.max_messages})
 
     async def _put(self, request: Request, name: str) -> Response:
-        document, body = await document_of(request, self._house.limits, int(self._options.max_message_kb * 1024))
-        if not body:
+        sent = await document_of(request, self._house.limits, int(self._options.max_message_kb * 1024))
+        if not sent.json:
             raise HttpError(400, "found an empty body; expected JSON or a form")
         self._house.check_disk()
         now_ns = self._house.pipeline.clock()
         if self._options.ingest:
-            await self._with_room(lambda queues: queues.room(name, len(body)))
-            await self._rows(name, document, body, request, now_ns)
-        id = await self._with_room(lambda queues: queues.put(name, body, now_ns))
-        return Response(body, headers=_about(name, id), media_type="application/json")
+            await self._with_room(lambda queues: queues.room(name, len(sent.json)))
+            await self._rows(name, sent, now_ns)
+        id = await self._with_room(lambda queues: queues.put(name, sent.json, now_ns))
+        return Response(sent.json, headers=_about(name, id), media_type="application/json")
 
     async def _with_room(self, work: Callable[[Queues], R]) -> R:
         """Do what needs room in a queue. Raises HttpError 429 where there is none."""
@@ -108,10 +108,9 @@ class NamedQueues:
         except Overloaded as error:
             raise HttpError(429, str(error), headers={"retry-after": str(round(error.retry_after_s))}) from error
 
-    async def _rows(self, name: str, document: Any, body: bytes, request: Request, now_ns: int) -> None:
+    async def _rows(self, name: str, sent: Sent, now_ns: int) -> None:
         """Commit the numbers of a document. Raises Refused; what holds none is no mistake here, and counted."""
-        if isinstance(document, dict) and "form" in request.headers.get("content-type", ""):
-            body = orjson.dumps(typed(document))
+        body = orjson.dumps(typed(sent.document)) if sent.is_form else sent.json
         pipeline, topic = self._house.pipeline, f"queue/{name}"
         packet = Packet(topic, body, now_ns, source=f"queue:{name}", content_type="application/json")
         try:
