@@ -761,6 +761,69 @@ def remote_write(request: Any) -> tuple[list[tuple[bytes, int, float]], Counter[
     return rows, +refused
 
 
+def otlp(request: Any, received: int) -> tuple[list[tuple[bytes, int, float]], Counter[str]]:
+    """Rows and refused points by reason of a parsed ExportMetricsServiceRequest whose attributes are texts."""
+    rows: list[tuple[bytes, int, float]] = []
+    refused: Counter[str] = Counter()
+    for resource in request.resource_metrics:
+        told = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+        space, service = told.get("service.namespace", ""), told.get("service.name", "")
+        above = {"job": f"{space}/{service}" if space and service else service}
+        above["instance"] = told.get("service.instance.id", "")
+        for metric in (metric for scope in resource.scope_metrics for metric in scope.metrics):
+            kind = metric.WhichOneof("data")
+            if kind is None:
+                continue
+            data = getattr(metric, kind)
+            for one in data.data_points:
+                if kind in ("sum", "histogram", "exponential_histogram") and data.aggregation_temporality != 2:
+                    refused["delta_temporality"] += 1
+                    continue
+                labels = above | {label_name(pair.key): pair.value.string_value for pair in one.attributes}
+                name = metric.name + ("_total" if kind == "sum" and data.is_monotonic else "")
+                time = one.time_unix_nano or received
+                refused["exemplar"] += len(one.exemplars) if kind != "summary" else 0
+                for suffix, more, value in _otlp_values(kind, one, refused) if time < 1 << 63 else ():
+                    value = math.nan if one.flags & 1 else value
+                    if math.isinf(value):
+                        refused["not_finite"] += 1
+                    else:
+                        rows.append((encode_key(name + suffix, labels | more), time, value))
+                refused["time_out_of_range"] += time >= 1 << 63
+    return rows, +refused
+
+
+def _otlp_values(kind: str, one: Any, refused: Counter[str]) -> list[tuple[str, dict[str, str], float]]:
+    """(suffix of the name, further labels, value) of each row of a point."""
+    if kind in ("gauge", "sum"):
+        which = one.WhichOneof("value")
+        if which is None and not one.flags & 1:
+            refused["no_value"] += 1
+            return []
+        return [("", {}, float(getattr(one, which)) if which else 0.0)]
+    totals = [("_count", {}, float(one.count))]
+    if kind == "summary" or one.HasField("sum"):
+        totals.append(("_sum", {}, one.sum))
+    if kind == "summary":
+        return [("", {"quantile": _bound(q.quantile)}, q.value) for q in one.quantile_values] + totals
+    if kind == "exponential_histogram":
+        refused["exponential_histogram"] += 1
+        return totals
+    counts, bounds = list(one.bucket_counts), list(one.explicit_bounds)
+    if len(counts) != len(bounds) + 1 and (counts or bounds):
+        refused["bad_buckets"] += 1
+        return []
+    found, below = [], 0.0
+    for bound, count in zip(bounds, counts, strict=False):
+        below += float(count)
+        found.append(("_bucket", {"le": _bound(bound)}, below))
+    return [*found, ("_bucket", {"le": "+Inf"}, float(one.count)), *totals]
+
+
+def _bound(value: float) -> str:
+    return {math.inf: "+Inf", -math.inf: "-Inf"}.get(value) or (f"{value:.0f}" if value % 1 == 0 else repr(value))
+
+
 # --- codecs: Graphite plaintext ---------------------------------------------------------------------------------------
 
 

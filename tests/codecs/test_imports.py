@@ -10,6 +10,7 @@ import sys
 sys.modules["numpy"] = sys.modules["numba"] = sys.modules["orjson"] = None
 from almenara.codecs.influx import Influx
 from almenara.codecs.json import Json
+from almenara.codecs.otlp import Otlp
 from almenara.codecs.prometheus import Prometheus
 from almenara.codecs.remote_write import RemoteWrite
 from almenara.model.batch import Batch
@@ -20,7 +21,7 @@ batch = Batch.of([(b"load", 1_700_000_000_000_000_000, 0.5)])
 for codec in (Json(), Prometheus()):
     assert list(codec.decode(codec.encode(batch), Context()).batch.value) == [0.5]
 assert Influx().encode(batch) == b"load value=0.5 1700000000000000000\\n"
-for codec in (Influx(), RemoteWrite()):
+for codec in (Influx(), Otlp(), RemoteWrite()):
     try:
         codec.decode(codec.encode(batch), Context())
     except MissingExtra as error:
@@ -31,4 +32,4 @@ for codec in (Influx(), RemoteWrite()):
 def test_codecs_work_without_numpy() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("almenara[hub]") == 2
+    assert done.stdout.count("almenara[hub]") == 3

@@ -47,7 +47,7 @@ class Reader:
                 return self._read(payload)
             except _Unusual:
                 return self._read(wire.canonical(payload, _SHAPE))
-        except wire.Damaged as error:
+        except (wire.Damaged, _Unusual) as error:
             raise DecodeError(f"no WriteRequest of remote write 1.0: {error}") from error
 
     def _read(self, payload: bytes) -> Decoded:
@@ -64,7 +64,7 @@ class Reader:
             elif status == kernel.LIST_FULL:
                 new, metadata = np.empty((2 * len(new), 2), np.int64), np.empty((2 * len(metadata), 2), np.int64)
             elif status == kernel.UNUSUAL:
-                raise _Unusual
+                raise _Unusual(f"fields of a wrong type at byte {at}")
             elif status == kernel.DAMAGED:
                 raise DecodeError(f"no WriteRequest of remote write 1.0: damaged at byte {at} of {len(payload)}")
             elif status == kernel.VERSION_2:

@@ -34,6 +34,7 @@ INFLUX_VERSION = (b"x-influxdb-version", b"1.8.10")
 CONTENT_TYPES = {
     "application/json": "json",
     "application/x-ndjson": "json",
+    "text/csv": "csv",
     "application/senml+json": "senml",
     "application/senml+cbor": "senml",
     "application/sensml+json": "senml",
@@ -156,14 +157,15 @@ _remembered = lru_cache(maxsize=256)(_parsed)
 
 def rejection(rows: int, rejected: Sequence[Rejected]) -> HttpError:
     """What a writer is told of rows that were not kept, in Influx's words."""
-    told = "; ".join(_told(one) for one in rejected[:_TOLD])
+    told = "; ".join(told_of(one) for one in rejected[:_TOLD])
     more = f"; and {len(rejected) - _TOLD} more" if len(rejected) > _TOLD else ""
     if rows == 0 and not any(r.where == _ADMISSION for r in rejected):
         return HttpError(400, f"unable to parse: {told}{more}")
     return HttpError(400, f"partial write: {told}{more} dropped={sum(r.rows for r in rejected)}")
 
 
-def _told(one: Rejected) -> str:
+def told_of(one: Rejected) -> str:
+    """One rejection in words."""
     reason = one.reason.replace("_", " ")
     if one.where == _ADMISSION:
         return f"{reason}: {one.detail}" if one.detail else reason

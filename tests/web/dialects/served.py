@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,15 @@ from almenara.stores.memory import Memory
 
 
 class Hub(Served):
-    """A real pipeline that knows every codec, behind uvicorn; its clock stands."""
+    """A real pipeline that knows every codec, behind uvicorn; its clock stands unless another is given."""
 
-    def __init__(self, folder: Path, **options: Any):
-        self._folder = folder
+    def __init__(self, folder: Path, *, clock: Callable[[], int] = lambda: NOW, **options: Any):
+        self._folder, self._clock = folder, clock
         super().__init__(**options)
 
     def make_hub(self) -> Any:
         options = Options(codecs={name: Decoding(registry.load("codec", name)) for name in registry.names("codec")})
-        return Pipeline(DataFolder(self._folder), Memory(), options, alarms=lambda index: NoAlarms(), clock=lambda: NOW)
+        return Pipeline(DataFolder(self._folder), Memory(), options, alarms=lambda index: NoAlarms(), clock=self._clock)
 
     async def start_hub(self) -> None:
         await self.hub.start()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from almenara.web.body import Limits
-from almenara.web.dialects import elastic, remote_write
+from almenara.web.dialects import elastic, otlp, remote_write
 from almenara.web.ingest import Ingest
 from almenara.web.openapi import Endpoint
 
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
 
 #: One `endpoints` a dialect.
-DIALECTS: Sequence[Callable[[Pipeline, Ingest, Limits], list[Endpoint]]] = (elastic.endpoints, remote_write.endpoints)
+DIALECTS: Sequence[Callable[[Pipeline, Ingest, Limits], list[Endpoint]]] = (
+    elastic.endpoints,
+    otlp.endpoints,
+    remote_write.endpoints,
+)
 
 
 def endpoints(pipeline: Pipeline, ingest: Ingest, limits: Limits) -> list[Endpoint]:
