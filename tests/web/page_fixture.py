@@ -237,8 +237,19 @@ class Hub:
 
         def one(name: str, transport: str, since: int, seen: int, payloads: int, rows: int, **more: object) -> dict:
             known = {"name": name, "transport": transport, "first_ms": now - since, "last_ms": now - seen}
-            counts = {"payloads": payloads, "rows": rows, "best_effort_rows": 0, "rejected": {}}
-            return {**known, **counts, "problem": "", "remedy": "", **more}
+            counts = {"payloads": payloads, "stored": rows, "late": 0, "duplicate": 0, "overwritten": 0, "events": 0}
+            found = {
+                **known,
+                **counts,
+                "best_effort_rows": 0,
+                "rejected": {},
+                "dropped": {},
+                "problem": "",
+                "remedy": "",
+                **more,
+            }
+            lost = sum(found["rejected"].values()) + sum(found["dropped"].values())
+            return {**found, "received": found["stored"] + found["duplicate"] + found["overwritten"] + lost}
 
         asked = "This client asked for MQTT 5; the built-in broker speaks MQTT 3.1.1."
         remedy = "Connect with protocol version 4 (mosquitto_pub -V mqttv311), or attach a broker that speaks MQTT 5."
@@ -246,7 +257,19 @@ class Hub:
             one("sensors/mumbai", "mqtt", 3 * DAY, 1200, 25_920, 51_840, best_effort_rows=51_840),
             one("gateway-17", "mqtt", 40_000, 9000, 0, 0, problem=asked, remedy=remedy),
             one("host", "collector", 3 * DAY, 400, 1_296_000, 14_256_000),
-            one("127.0.0.1 /write", "http", 2 * HOUR, 70_000, 412, 20_600, rejected={"future": 12, "bad line": 3}),
+            one(
+                "127.0.0.1 /write",
+                "http",
+                2 * HOUR,
+                70_000,
+                412,
+                20_600,
+                late=40,
+                duplicate=500,
+                overwritten=2,
+                rejected={"future": 12, "bad line": 3},
+            ),
+            one("syslog:router", "syslog", 2 * HOUR, 70_000, 7, 7, events=7, dropped={"queue_full": 2}),
         ]
 
     def view(self, text: str, start: float, end: float, width: int) -> dict[str, object] | None:
@@ -353,8 +376,26 @@ def app_of(hub: Hub) -> Starlette:
     async def alarms(_: Request) -> Response:
         return JSONResponse(hub.alarms())
 
-    async def sources(_: Request) -> Response:
-        return JSONResponse(hub.sources())
+    async def ledger(_: Request) -> Response:
+        rows = hub.sources()
+        words = ("received", "stored", "late", "duplicate", "overwritten", "events")
+        total: dict[str, object] = {word: sum(one[word] for one in rows) for word in words}  # type: ignore[misc]
+        for word in ("rejected", "dropped"):
+            total[word] = {reason: n for one in rows for reason, n in one[word].items()}  # type: ignore[attr-defined]
+        return JSONResponse({"total": total, "sources": rows})
+
+    async def events(_: Request) -> Response:
+        return JSONResponse(
+            []
+            if hub.scene == "empty"
+            else [
+                {
+                    "time_ms": time.time() * 1000 - 65_000,
+                    "labels": {"app": "kernel", "host": "gw"},
+                    "text": "link eth1 is down",
+                }
+            ]
+        )
 
     async def demo_break(request: Request) -> Response:
         fault = (await request.json())["fault"]
@@ -405,7 +446,8 @@ def app_of(hub: Hub) -> Starlette:
         Route("/api/v1/label/{name}/values", values),
         Route("/api/v1/view", view),
         Route("/api/v1/alarms", alarms),
-        Route("/api/v1/sources", sources),
+        Route("/api/v1/ledger", ledger),
+        Route("/api/v1/events", events),
         Route("/api/v1/export", export),
         Route("/api/v1/live", live),
         Route("/api/v1/demo/break", demo_break, methods=["POST"]),

@@ -183,6 +183,16 @@ def test_a_source_with_a_problem_says_what_to_do(server: Server, page: Browser) 
     assert "12 rows future" in page.text("main")
 
 
+def test_the_sums_of_the_ledger_are_shown_and_events_where_there_are_any(server: Server, page: Browser) -> None:
+    page.open(f"{server.url}/sources")
+    page.find(".ledger")
+    figures = page.execute("return [...document.querySelectorAll('.sums dt')].map(dt => dt.textContent)")
+    assert figures == ["received", "stored", "duplicate", "overwritten", "rejected", "dropped"]
+    assert "2 rows queue_full" in page.text("main")
+    page.open(f"{server.url}/alarms")
+    page.wait_until(lambda: "link eth1 is down" in page.text(".events"), "the event")
+
+
 def test_a_young_hub_shows_three_doors(page: Browser, server: Server) -> None:
     with Server("empty") as empty:
         page.open(empty.url)

@@ -55,7 +55,8 @@ const data = async (path, signal) => (await ask(path, { signal })).data;
 
 export const status = () => ask("status");
 export const alarms = () => ask("alarms");
-export const sources = () => ask("sources");
+export const ledger = () => ask("ledger");
+export const events = (limit) => ask(`events?limit=${limit}`);
 export const metricNames = (signal) => data("label/__name__/values", signal);
 export const labelNames = (signal) => data("labels", signal);
 

@@ -4,6 +4,7 @@ import { h, put } from "../dom.js";
 import { plural } from "../format.js";
 import * as hub from "../hub.js";
 import { AlarmList } from "../parts/alarm-row.js";
+import { EventList } from "../parts/events.js";
 import { mark, SEVERITIES } from "../parts/severity.js";
 import { calm, nothing, waiting } from "../parts/states.js";
 import { sortOpen } from "./home.js";
@@ -11,8 +12,9 @@ import { sortOpen } from "./home.js";
 export function alarmsPage(main) {
   const open = h("section", { class: "block" }, waiting(2));
   const recent = h("section", { class: "block" });
-  main.append(h("div", { class: "page-head" }, h("h1", null, "Alarms"), legend()), open, recent);
-  const [now, before] = [new AlarmList(), new AlarmList()];
+  main.append(h("div", { class: "page-head" }, h("h1", null, "Alarms"), legend()), open);
+  const [now, before, events] = [new AlarmList(), new AlarmList(), new EventList()];
+  main.append(events.element, recent);
   hub.watch([], null);
   const stop = hub.on("alarms", (found) => {
     now.show(sortOpen(found.open));
@@ -27,6 +29,7 @@ export function alarmsPage(main) {
     stop();
     now.dispose();
     before.dispose();
+    events.dispose();
   } };
 }
 
