@@ -30,6 +30,9 @@ from almenara.plugin import registry
 from almenara.plugin.contracts import Collector, Notifier, Transport
 from almenara.query import Matcher, parse_selector
 
+#: Topics that a standard gave to one format; a filter of [topics] that is equal or longer goes before it.
+_OWN_TOPICS = {"spBv1.0/#": Plugin("codec", "spBv1.0/#", "sparkplug")}
+
 
 @dataclass(frozen=True, slots=True)
 class Built:
@@ -100,10 +103,11 @@ def _watch(config: Config, plugin: Plugin) -> Watch:
 
 
 def codecs(config: Config) -> dict[str, Decoding]:
-    """Every installed codec by its name, and those of [topics] by their topic filter."""
+    """Every installed codec by its name, and those of [topics] by their topic filter; Sparkplug B by its own."""
     found = {name: Decoding(registry.load("codec", name)) for name in registry.names("codec")}
     # The most exact filter decides: `#` and shorter ones come last.
-    for pattern, plugin in sorted(config.topics.items(), key=lambda item: (item[0].count("#"), -len(item[0]))):
+    topics = _OWN_TOPICS | dict(config.topics)
+    for pattern, plugin in sorted(topics.items(), key=lambda item: (item[0].count("#"), -len(item[0]))):
         found[f"topic {pattern}"] = Decoding(plugin.build, pattern, plugin.plugin)
     for name, link in config.transports.items():
         if link.codec is not None:
