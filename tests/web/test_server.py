@@ -224,3 +224,29 @@ def test_connections_past_the_limit_are_503(serving: Start) -> None:
     finally:
         for sock in held:
             sock.close()
+
+
+def line_protocol(name: str, lines: int) -> bytes:
+    return b"".join(b"%s,n=%d value=%d %d\n" % (name.encode(), k % 50, k, k + 1) for k in range(lines))
+
+
+@pytest.mark.parametrize("hand_over_s", [2.0, 0.0])
+def test_large_bodies_are_whole_however_they_are_cut(
+    served: Served, monkeypatch: pytest.MonkeyPatch, hand_over_s: float
+) -> None:
+    monkeypatch.setattr(server, "HAND_OVER_S", hand_over_s)
+    body = line_protocol(f"cut{hand_over_s:g}", 5000)
+    assert server.COLLECTED_BYTES[0] < len(body) < 200_000
+    request = post(b"Content-Length: %d\r\n" % len(body), body)
+    cuts = [0, 3, 90, 70_000, 70_001, len(request) - 1, len(request)]
+    parts = [request[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    ask = b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    # Two in a row on one connection, the second right behind the first, and another request behind that.
+    heard = talk(served, *parts, request + ask)
+    assert heard.count(b"HTTP/1.1 204 ") == 3
+
+
+def test_a_large_body_that_breaks_off_writes_nothing_and_its_memory_goes(served: Served) -> None:
+    body = line_protocol("torn_large", 5000)
+    talk(served, post(b"Content-Length: %d\r\nConnection: close\r\n" % (len(body) + 1), body), timeout_s=1.5)
+    assert not [key for key in served.hub.index.keys if b"torn_large" in key]  # noqa: SIM118 - a key table, no dict

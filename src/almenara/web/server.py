@@ -9,6 +9,7 @@ import socket
 from collections.abc import Generator
 from typing import Any
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -19,20 +20,32 @@ from almenara.web.guard import is_loopback
 HEAD_BYTES = 64 * 1024
 #: A request's headers must be complete this long after its first byte, or after the connection was made.
 HEAD_TIMEOUT_S = 30.0
+#: Bodies whose length is announced and within these are collected before the app sees them, or for so long at most.
+COLLECTED_BYTES = 64 * 1024, 16 * 1024 * 1024
+HAND_OVER_S = 2.0
+_OF_BODY = (b"content-length", b"transfer-encoding", b"upgrade")
 _SWEEP_S = 5.0
 #: Of so many ports after a taken one the first free one is proposed.
 _NEXT_PORTS = 20
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol with a limit on headers, in bytes and (through `_sweep`) in time."""
+    """uvicorn's protocol with a limit on headers, in bytes and (through `_sweep`) in time, and a short way for bodies.
+
+    A body of known length passes the parser by: it is collected as it arrives and handed over in one piece, which saves
+    four copies of every byte and a turn of the app for every read.
+    """
 
     head_bytes = 0  # received of headers that are not complete; -1 once they are
     head_since = 0.0
+    _announced = 0  # length of a body that will be collected, while its headers are parsed
+    _missing = 0  # bytes of a body that are still to come
+    _handed_over = 0.0  # when a part of it was last given to the app
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.head_since = self.loop.time()
+        self._parts: list[bytes] = []
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -41,14 +54,56 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self.head_bytes = -1
         super().on_headers_complete()
+        fields = {name: value for name, value in self.headers if name in _OF_BODY}
+        length = fields.get(b"content-length", b"")
+        if len(fields) == 1 and length.isdigit() and COLLECTED_BYTES[0] <= int(length) <= COLLECTED_BYTES[1]:
+            self._announced, self._handed_over = int(length), self.loop.time()
+
+    def on_body(self, body: bytes) -> None:
+        if self._announced:
+            self._parts.append(body)
+        else:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        if self._announced:  # it came whole with its headers
+            self._hand_over()
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
+        if self._missing and not (data := self._collect(data)):
+            return
         super().data_received(data)
+        if self._announced:
+            self._missing = self._announced - sum(map(len, self._parts))
+            self._announced = 0
         if self.head_bytes >= 0 and not self.transport.is_closing():
             self.head_bytes += len(data)
             if self.head_bytes > HEAD_BYTES:
                 self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n\r\n")
                 self.transport.close()
+
+    def _collect(self, data: bytes) -> bytes:
+        """Take what belongs to the body; returns what does not."""
+        part = data[: self._missing]
+        self._missing -= len(part)
+        if not self.cycle.response_complete:  # else nobody wants it
+            self._parts.append(part)
+        if not self._missing:
+            self._hand_over()
+            self.parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
+            super().on_message_complete()
+        elif self.loop.time() - self._handed_over > HAND_OVER_S:
+            self._hand_over()
+        return data[len(part) :]
+
+    def _hand_over(self) -> None:
+        """Give the app what came; a slow body in parts, so that it sees that something comes."""
+        body = b"".join(self._parts)
+        self._parts.clear()
+        self._announced, self._handed_over = 0, self.loop.time()
+        self.cycle.body = self.cycle.body + body if self.cycle.body else body
+        self.cycle.message_event.set()
 
 
 class _Server(uvicorn.Server):
