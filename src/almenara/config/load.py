@@ -226,16 +226,15 @@ class _Check:
         codec and transport have one name."""
         if "codec" not in table:
             return None
-        given, where = table["codec"], f"{where}.codec"
+        given, link, where = table["codec"], where, f"{where}.codec"
         if isinstance(given, str):
-            given = {"plugin": given}
+            return Plugin("codec", where, given, self.plugin_options("codec", given, {}, link, "codec"), where=where)
         if not isinstance(given, dict):
             self.say(where, f"must be the name of a codec, or a table; got {options.show(given)}")
             return None
         plugin = given.get("plugin", transport)
         rest = {k: v for k, v in given.items() if k != "plugin"}
-        chooser = "plugin" if isinstance(table["codec"], dict) and "plugin" in given else ""
-        values = self.plugin_options("codec", plugin, rest, where, chooser)
+        values = self.plugin_options("codec", plugin, rest, where, "plugin" if "plugin" in given else "")
         return Plugin("codec", where, plugin, values, where=where)
 
     def plugin_options(self, kind: str, plugin: Any, table: dict[str, Any], where: str, chooser: str) -> dict[str, Any]:

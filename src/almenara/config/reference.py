@@ -33,6 +33,11 @@ def reference() -> str:
         keys = f"`{chooser}`: the {kind} ({default})." + (
             " `match`: a selector; empty is everything." if matched else ""
         )
+        if name == "transports":
+            keys += (
+                ' `codec`: what reads its payloads, a name or a table `{ plugin = "NAME", ... }` with the codec\'s '
+                "options; without it the link says so itself, or the topic."
+            )
         what = "FILTER" if name == "topics" else "NAME"
         parts += [f"## [{name}.{what}]\n", f"{ABOUT[name]}\n", f"{keys} The other keys are the {kind}'s options.\n"]
     return "\n".join(parts)
