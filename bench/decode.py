@@ -22,7 +22,10 @@ from tests import naive
 
 from almenara.codecs.influx import Influx
 from almenara.codecs.json import Json
+from almenara.codecs.otlp import Otlp
 from almenara.codecs.prometheus import Prometheus
+from almenara.codecs.remote_write import RemoteWrite
+from almenara.codecs.sparkplug import Sparkplug
 from almenara.model.batch import Batch
 from almenara.plugin.contracts import Codec, Context
 from almenara.testing import workload
@@ -49,11 +52,64 @@ def measure(name: str, make: Callable[[], Codec], payloads: Sequence[bytes], pas
     return samples / best
 
 
+def scrapes(series: int, count: int, apart: int = 1) -> list[Batch]:
+    """`count` batches, each with `apart` samples of the same series with five labels."""
+    keys = [
+        b"node_cpu_seconds_total\xffcpu\xfe%d\xffinstance\xfehost-%d:9100\xffjob\xfenode\xffmode\xfeidle\xffregion\xfeeu-1"
+        % (n % 64, n // 64)
+        for n in range(series)
+    ]
+    chance, start = random.Random(3), 1_700_000_000_000_000_000
+    return [
+        Batch.of([(key, start + (n * apart + k) * 15 * 10**9, chance.random()) for key in keys for k in range(apart)])
+        for n in range(count)
+    ]
+
+
+def grouped(series: int, points: int, count: int) -> list[bytes]:
+    """OTLP requests with `points` points a metric."""
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+
+    found = []
+    for batch in scrapes(series, count):
+        request = ExportMetricsServiceRequest.FromString(Otlp().encode(batch))
+        metrics = request.resource_metrics[0].scope_metrics[0].metrics
+        for at in range(0, series, points):
+            for one in metrics[at + 1 : at + points]:
+                metrics[at].gauge.data_points.extend(one.gauge.data_points)
+        for at in reversed(range(series)):
+            if at % points:
+                del metrics[at]
+        found.append(request.SerializeToString())
+    return found
+
+
+def protobuf() -> None:
+    """Remote write, OTLP, Sparkplug B."""
+    few, many = scrapes(2000, 20), scrapes(2000, 5, apart=10)
+    for codec in (RemoteWrite(), Otlp()):
+        codec.decode(codec.encode(Batch.of([(b"warm", 0, 1.0)])), CONTEXT)
+    bodies = [RemoteWrite().encode(batch) for batch in few]
+    measure("remote write, 1 sample a series", RemoteWrite, bodies)
+    measure("remote write, 10 samples a series", RemoteWrite, [RemoteWrite().encode(batch) for batch in many])
+    large = [RemoteWrite().encode(batch) for batch in scrapes(100_000, 2)]
+    measure("remote write, 100,000 series", RemoteWrite, large)
+    measure("OTLP, a metric for each point", Otlp, [Otlp().encode(batch) for batch in few])
+    measure("OTLP, 100 points a metric", Otlp, grouped(2000, 100, 20))
+    measure(
+        "Sparkplug B, 100 metrics a message, by name", Sparkplug, [Sparkplug().encode(b) for b in scrapes(100, 100)]
+    )
+
+
 def main() -> None:
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--hosts", type=int, default=1000)
     cli.add_argument("--steps", type=int, default=60)
+    cli.add_argument("--protobuf", action="store_true", help="only remote write, OTLP and Sparkplug B")
     args = cli.parse_args()
+    protobuf()
+    if args.protobuf:
+        return
     Influx().decode(b"warm up=1", CONTEXT)
 
     bodies = list(workload.payloads(args.hosts, args.steps))
