@@ -94,9 +94,7 @@ class Collectd:
         ids, metadata = self._ids[shape]
         for at, (id, value) in enumerate(zip(ids, one.values, strict=True)):
             if id < 0:
-                found.left.append(
-                    Left(at, "key_too_long", f"{one.name.plugin[:40]}: over {MAX_KEY_BYTES} bytes")
-                )
+                found.left.append(Left(at, "key_too_long", f"{one.name.plugin[:40]}: over {MAX_KEY_BYTES} bytes"))
             elif math.isinf(value):
                 found.left.append(Left(at, "not_finite", f"{one.name.plugin[:40]}: an infinite value"))
             else:
