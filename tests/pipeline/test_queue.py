@@ -126,7 +126,7 @@ def test_so_many_queues_and_no_more(make: Make) -> None:
     assert body(queues, "a") == b"1"
     queues.put("c", b"1", T)
     assert queues.names() == ["b", "c"]
-    assert queues.total() == 2
+    assert queues.sizes() == {"b": 1, "c": 1}
 
 
 def test_many_threads_lose_and_double_nothing(make: Make) -> None:

@@ -130,9 +130,9 @@ class Queues:
         """The queues that hold messages."""
         return sorted(self._used)
 
-    def total(self) -> int:
-        """The messages of all queues."""
-        return sum(messages for messages, _ in list(self._used.values()))
+    def sizes(self) -> dict[str, int]:
+        """The messages of each queue that holds some."""
+        return {name: messages for name, (messages, _) in self._used.copy().items()}
 
     def close(self) -> None:
         """Let go of the file."""

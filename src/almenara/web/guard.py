@@ -27,10 +27,8 @@ from almenara.web.errors import HttpError
 COOKIE = "almenara_session"
 #: What never needs a token: being alive, and the page that asks for the token.
 OPEN_PATHS = frozenset({"/-/healthy", "/login"})
-#: Parameters that carry keys of dialects.
-KEY_PARAMETERS = frozenset({"key", "private_key", "delete_key"})
-#: Parameters that may carry the token, and keys; they are never passed on.
-SECRET_PARAMETERS = frozenset({"u", "p", "token"}) | KEY_PARAMETERS
+#: Parameters that may carry the token, or a key of a dialect; they are never passed on.
+SECRET_PARAMETERS = frozenset({"u", "p", "token", "key", "private_key", "delete_key"})
 
 #: Wrong tokens that one address may give to the login page in TRIES_S.
 MAX_TRIES = 10

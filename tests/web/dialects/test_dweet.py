@@ -64,6 +64,7 @@ def test_numbers_become_rows_of_the_thing(dweet_io: Hub) -> None:
 def test_a_dweet_without_a_name_is_given_one(dweet_io: Hub) -> None:
     told = dweepy.dweet({"humidity": 40})
     assert told["thing"].startswith("thing-")
+    assert dweepy.dweet({"humidity": 40})["thing"] == told["thing"]
     assert dweepy.get_latest_dweet_for(told["thing"])[0]["content"] == {"humidity": 40}
     assert values(dweet_io, f'humidity{{thing="{told["thing"]}"}}') == [40.0]
 
@@ -209,6 +210,15 @@ def test_with_a_token_the_key_of_a_thing_is_enough_for_this_thing(tmp_path: Path
     ):
         assert get(hub, path).status_code == status, path
     assert "token" not in get(hub, "/get/latest/dweet/for/other?key=the%20token").text
+    hub.stop()
+
+
+def test_a_topic_filter_chooses_other_rules(tmp_path: Path) -> None:
+    topics = {"dweet/+": {"state_keys": ["mode"], "topic_label": "thing"}}
+    hub = switched(tmp_path / "hub", "dweet", topics=topics)
+    get(hub, "/dweet/for/heating?mode=heat&temp=20")
+    assert values(hub, 'mode{mode="heat",thing="dweet/heating"}') == [1.0]
+    assert values(hub, 'temp{thing="dweet/heating"}') == [20.0]
     hub.stop()
 
 

@@ -25,6 +25,7 @@ STREAMS: dict[str, dict[str, Any]] = {
     "greenhouse": {"private": PRIVATE, "delete": DELETE, "fields": ["temp", "humidity", "place"], "labels": ["place"]},
     "plain": {"private": PRIVATE, "public": "Pub1", "fields": ["n"]},
     "small": {"private": PRIVATE, "fields": ["n"], "max_mb": 0.01, "pushes": 60},
+    "keyed": {"private": PRIVATE, "fields": ["key", "p"]},
     "open": {"private": PRIVATE, "fields": ["n"], "open_output": True},
 }
 
@@ -220,6 +221,11 @@ def test_a_full_stream_forgets_its_oldest_rows_and_takes_so_many_in_a_while(serv
     kept = served.client.get("/output/small.json").json()
     assert [int(row["n"]) for row in kept] == list(range(59, 59 - len(kept), -1))
     assert 10 < len(kept) < 60
+
+
+def test_a_field_may_be_called_as_a_parameter_of_others(served: Hub) -> None:
+    assert push(served, "keyed", key=1, p=2).status_code == 200
+    assert served.client.get("/output/keyed/latest.json").json()[0]["key"] == "1"
 
 
 def test_a_page_of_another_site_cannot_push(served: Hub) -> None:

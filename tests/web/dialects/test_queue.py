@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +95,7 @@ def test_a_full_queue_says_when_to_come_again(served: Hub) -> None:
         served.client.post(f"/queue/{name}", json=1)
     assert served.client.post("/queue/d", json=1).status_code == 429
     assert served.client.get("/queue").json() == ["b", "c", "full"]
+    assert 'almenara_queued_documents{queue="full"} 5\n' in served.client.get("/metrics").text
 
 
 def test_numbers_become_rows_where_they_are_wanted(served: Hub) -> None:
@@ -166,47 +167,65 @@ def test_with_a_token_queues_need_it(tmp_path: Path) -> None:
 
 
 def test_kill_9_loses_no_acknowledged_document_and_gives_none_twice(tmp_path: Path) -> None:
-    config = '[http]\ndialects = ["queue"]\n[mqtt]\nenabled = false\n[collectors]\n'
-    hub = HubProcess(tmp_path / "data", config=config, mqtt=False).start()
+    hub = HubProcess(tmp_path / "data", config=CONFIG, mqtt=False).start()
     acknowledged: list[int] = []
     taken: list[int] = []
-    stop = threading.Event()
-
-    def put() -> None:
-        with requests.Session() as session:
-            for n in range(1_000_000):
-                try:
-                    session.post(hub.url + "/queue/work", json=n, timeout=5).raise_for_status()
-                except requests.RequestException:
-                    return
-                acknowledged.append(n)
-
-    def take() -> None:
-        with requests.Session() as session:
-            while not stop.is_set():
-                try:
-                    answer = session.get(hub.url + "/queue/work?lease=1h", timeout=5)
-                    if answer.status_code == 200:
-                        session.delete(hub.url + answer.headers["location"], timeout=5).raise_for_status()
-                        taken.append(answer.json())
-                except requests.RequestException:
-                    return
-
-    threads = [threading.Thread(target=put), threading.Thread(target=take)]
+    threads = [
+        threading.Thread(target=until_it_is_gone, args=(each, hub, into))
+        for each, into in ((put, acknowledged), (take, taken))
+    ]
     for thread in threads:
         thread.start()
     wait_until(lambda: len(taken) > 50 and len(acknowledged) > 100, "documents to come and go")
+    for path in ("/dweet/for/killed?level=4", "/input/killed?private_key=a%20private%20key&level=5"):
+        assert hub.get(path)[0] == 200
     hub.kill()
-    stop.set()
     for thread in threads:
         thread.join(20)
     with hub:
         left = list(iter(lambda: next_of(hub), None))
+        assert hub.json("/get/latest/dweet/for/killed")["with"][0]["content"] == {"level": 4}
+        assert [row["level"] for row in hub.json("/output/killed.json")] == ["5"]
+        assert hub.query("level") == {'level{thing="killed"}': 4.0, 'level{stream="killed"}': 5.0}
     missing = set(acknowledged) - set(taken) - set(left)
     assert len(missing) <= 1  # that which was lent, or whose end was on its way, when the hub died
     assert set(left) & set(taken) == set()
     assert taken + left == sorted(taken + left)
     assert max(left) <= len(acknowledged)
+    assert "private key" not in hub.said()
+
+
+CONFIG = """
+[http]
+dialects = ["dweet", "phant", "queue"]
+[mqtt]
+enabled = false
+[collectors]
+[streams.killed]
+private = "a private key"
+fields = ["level"]
+"""
+
+
+def until_it_is_gone(each: Callable[..., None], hub: HubProcess, into: list[int]) -> None:
+    with requests.Session() as session:
+        try:
+            while True:
+                each(session, hub.url + "/queue/work", into)
+        except requests.RequestException:
+            return
+
+
+def put(session: requests.Session, url: str, acknowledged: list[int]) -> None:
+    session.post(url, json=len(acknowledged), timeout=5).raise_for_status()
+    acknowledged.append(len(acknowledged))
+
+
+def take(session: requests.Session, url: str, taken: list[int]) -> None:
+    answer = session.get(url + "?lease=1h", timeout=5)
+    if answer.status_code == 200:
+        session.delete(url.removesuffix("/queue/work") + answer.headers["location"], timeout=5).raise_for_status()
+        taken.append(answer.json())
 
 
 def next_of(hub: HubProcess) -> int | None:

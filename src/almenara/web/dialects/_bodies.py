@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +15,7 @@ from starlette.requests import Request
 
 from almenara.web.body import Limits, Room, decoded, read_body
 from almenara.web.errors import HttpError
-from almenara.web.guard import KEY_PARAMETERS, SECRET_PARAMETERS
+from almenara.web.guard import SECRET_PARAMETERS
 
 FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 1000
@@ -58,13 +58,11 @@ def query_of(request: Request) -> dict[str, Any]:
     return fields_of(request.scope["query_string"])
 
 
-def without_secrets(fields: dict[str, Any], is_token: Callable[[bytes], bool]) -> dict[str, Any]:
-    """What is meant as data: without keys, and without what carries the token."""
+def without_secrets(fields: dict[str, Any], keys: Collection[str], is_token: Callable[[bytes], bool]) -> dict[str, Any]:
+    """What is meant as data: without what is called as one of the keys, and without what carries the token."""
 
     def is_secret(name: str, value: Any) -> bool:
-        return name in KEY_PARAMETERS or (
-            name in SECRET_PARAMETERS and isinstance(value, str) and is_token(value.encode())
-        )
+        return name in keys or (name in SECRET_PARAMETERS and isinstance(value, str) and is_token(value.encode()))
 
     return {name: value for name, value in fields.items() if not is_secret(name, value)}
 

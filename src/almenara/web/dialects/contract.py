@@ -89,6 +89,11 @@ class Kept(Generic[C]):
             self._made = self._make()
         return work(self._made)
 
+    @property
+    def opened(self) -> C | None:
+        """The tables, once they were asked for: for what is safe from every thread."""
+        return self._made
+
     async def close(self) -> None:
         """Do what is waiting, then let go."""
         await asyncio.to_thread(self._thread.shutdown)

@@ -8,12 +8,13 @@ key, with the label `thing`, read by the `json` codec (or by that of the configu
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import hmac
 import json
 import re
-import secrets
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import orjson
 from starlette.requests import Request
@@ -86,8 +87,8 @@ class Dweets:
         await self._kept.close()
 
     async def dweet(self, request: Request) -> Response:
-        """GET, POST /dweet: as for a thing, whose name is made up and answered."""
-        return await self._dweeting(request, f"thing-{secrets.token_hex(6)}")
+        """GET, POST /dweet: as for a thing, whose name is made up from who sends, and answered."""
+        return await self._dweeting(request, _made_up(request))
 
     async def dweet_for(self, request: Request) -> Response:
         """GET, POST /dweet/for/{thing}: keep a document, from the query or as JSON, and its numbers as rows."""
@@ -151,16 +152,19 @@ class Dweets:
             sent = await document_of(request, self._house.limits, MAX_DOCUMENT)
             document, content = sent.document, sent.json
             if sent.is_form:
-                document = typed(without_secrets(document, self._house.is_token))
+                document = typed(self._data(document))
                 content = orjson.dumps(document)
         if document is None:
-            document = typed(without_secrets(query_of(request), self._house.is_token))
+            document = typed(self._data(query_of(request)))
             content = orjson.dumps(document)
         if not isinstance(document, dict):
             raise HttpError(400, "expected a JSON object")
         if not document:
             raise HttpError(400, "found nothing to keep: send a JSON object, or names and values in the query")
         return content
+
+    def _data(self, fields: dict[str, Any]) -> dict[str, Any]:
+        return without_secrets(fields, ("key",), self._house.is_token)
 
     async def _rows(self, thing: str, content: bytes) -> int:
         """Commit the numbers of a document; the time it was received at, in ns. Raises Refused."""
@@ -202,6 +206,13 @@ class Dweets:
             subscription.close()
             closing.cancel()
             coming.cancel()
+
+
+def _made_up(request: Request) -> str:
+    """A name for who sends without one: the same each time, or every document would begin new series."""
+    address = request.client.host if request.client else ""
+    sender = f"{address}\n{request.headers.get('user-agent', '')}".encode()
+    return f"thing-{hashlib.blake2s(sender, digest_size=6).hexdigest()}"
 
 
 def _key_of(query: bytes) -> bytes:

@@ -140,12 +140,12 @@ class Phant:
 
     async def _fields(self, request: Request) -> dict[str, str]:
         """The fields of a row, as texts. Raises HttpError."""
-        fields = without_secrets(query_of(request), self._house.is_token)
+        fields = without_secrets(query_of(request), _SECRET_HEADERS, self._house.is_token)
         if request.method == "POST":
             document = (await document_of(request, self._house.limits, MAX_ROW)).document
             if document is not None and not isinstance(document, dict):
                 raise HttpError(400, "expected a form, or a JSON object")
-            fields = without_secrets(document or {}, self._house.is_token) | fields
+            fields = without_secrets(document or {}, _SECRET_HEADERS, self._house.is_token) | fields
         if not fields:
             raise HttpError(400, "no data received")
         if sum(len(name) + len(str(value)) for name, value in fields.items()) > MAX_ROW:

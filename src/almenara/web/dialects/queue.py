@@ -8,7 +8,7 @@ document comes back when the lease ends. 429 with Retry-After: the queue is full
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import orjson
@@ -48,6 +48,7 @@ class NamedQueues:
             Endpoint("/queue/{name}/stats", ("GET",), self.stats),
             Endpoint("/queue/{name}/{id}", ("DELETE",), self.acknowledge, changes=True),
         ]
+        house.pipeline.counters.sample_by(self._sampled)
         if options.at_root:
             self.endpoints.append(Endpoint("/{name}", _BOTH, self.at_root, ("lease",), changes=True))
 
@@ -58,6 +59,10 @@ class NamedQueues:
     async def close(self) -> None:
         """Let go of the messages."""
         await self._kept.close()
+
+    def _sampled(self) -> Iterator[tuple[str, dict[str, str], float]]:
+        for name, messages in self._kept.opened.sizes().items() if self._kept.opened else ():
+            yield "almenara_queued_documents", {"queue": name}, messages
 
     async def names(self, request: Request) -> Response:
         """GET /queue: the queues that hold documents."""
