@@ -15,7 +15,8 @@ HOST, TIME, PLUGIN, PLUGIN_INSTANCE, TYPE, TYPE_INSTANCE, VALUES = 0, 1, 2, 3, 4
 TIME_HR, INTERVAL, INTERVAL_HR = 8, 7, 9
 MESSAGE, SEVERITY, SIGNATURE, ENCRYPTION = 0x100, 0x101, 0x200, 0x210
 
-_TEXTS = {HOST: "host", PLUGIN: "plugin", PLUGIN_INSTANCE: "plugin_instance", TYPE: "type", TYPE_INSTANCE: "instance"}
+#: Where in `Name` each text stands.
+_TEXTS = {HOST: 0, PLUGIN: 1, PLUGIN_INSTANCE: 2, TYPE: 3, TYPE_INSTANCE: 4}
 #: Kinds of values by their number on the wire.
 KINDS = ("counter", "gauge", "derive", "absolute")
 _FORMATS = (struct.Struct(">Q"), struct.Struct("<d"), struct.Struct(">q"), struct.Struct(">Q"))
@@ -66,10 +67,14 @@ class Left:
 
 @dataclass(slots=True)
 class _State:
-    name: Name = field(default_factory=Name)
+    texts: list[str] = field(default_factory=lambda: [""] * 5)
     time: int = 0
     severity: str = ""
     signed: bool = False
+
+    @property
+    def name(self) -> Name:
+        return Name(*self.texts)
 
 
 def read_parts(
@@ -116,8 +121,7 @@ def signature_problem(body: bytes, rest: bytes, passwords: Mapping[str, str]) ->
 
 def _take(kind: int, body: bytes, state: _State) -> Values | Notification | Left | None:
     if kind in _TEXTS:
-        text = body.rstrip(b"\0").decode(errors="replace")
-        state.name = state.name._replace(**{_TEXTS[kind]: text})
+        state.texts[_TEXTS[kind]] = body.rstrip(b"\0").decode(errors="replace")
     elif kind in (TIME, TIME_HR, SEVERITY):
         if len(body) != 8:
             return Left(0, "bad_part", f"part {kind:#x} has {len(body)} bytes, expected 8")
@@ -140,5 +144,5 @@ def _values(body: bytes, state: _State) -> Values | Left:
     kinds = body[2 : 2 + count]
     if max(kinds) >= len(KINDS):
         return Left(0, "bad_part", f"a value of kind {max(kinds)}, expected 0 to 3")
-    values = tuple(float(_FORMATS[k].unpack_from(body, 2 + count + 8 * n)[0]) for n, k in enumerate(kinds))
-    return Values(state.name, state.time, tuple(KINDS[k] for k in kinds), values)
+    values = tuple([float(_FORMATS[k].unpack_from(body, 2 + count + 8 * n)[0]) for n, k in enumerate(kinds)])
+    return Values(state.name, state.time, tuple([KINDS[k] for k in kinds]), values)

@@ -11,7 +11,8 @@ import re
 from array import array
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from functools import lru_cache
+from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
 from almenara.model.batch import Batch, Decoded, Event, Rejected
@@ -35,7 +36,9 @@ _NEW = re.compile(r"1 (\S+) (\S+) (\S+) (\S+) (\S+) ?")
 _OLD = re.compile(r"([A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d) (?:([^\s:\[]+) )?")
 _OLD_ISO = re.compile(r"(\d{4}-\d\d-\d\dT\S+) (?:([^\s:\[]+) )?")
 _TAG = re.compile(r"([\w./@-]{1,64})(?:\[([^\]\s]{1,32})\])?: ?")
-_ELEMENT = re.compile(r'\[([^\s=\]"]{1,64})((?: [^\s=\]"]{1,64}="(?:[^"\\\]]|\\.)*")*)\]', re.DOTALL)
+_ELEMENT = r'\[([^\s=\]"]{1,64})((?: [^\s=\]"]{1,64}="(?:[^"\\\]]|\\.)*")*)\]'
+_ELEMENTS = re.compile(f"(?:{_ELEMENT})+", re.DOTALL)
+_ONE_ELEMENT = re.compile(_ELEMENT, re.DOTALL)
 _PARAMETER = re.compile(r' ([^\s=\]"]+)="((?:[^"\\\]]|\\.)*)"', re.DOTALL)
 _COUNT = re.compile(rb"(\d{1,7}) (?=<)")
 _SHOWN = 20
@@ -98,8 +101,11 @@ class Syslog:
         labels = {"facility": FACILITIES[facility], "severity": SEVERITIES[severity]}
         text = message[found.end() :].decode(errors="replace")
         new = _NEW.match(text)
-        time, text = self._new(new, text, received_ns, labels) if new else self._old(text, received_ns, labels)
-        row = _row(labels)
+        row = None
+        if new:
+            time, text, row = self._new(new, text, received_ns, labels)
+        else:
+            time, text = self._old(text, received_ns, labels)
         if row is not None:
             for column, value in zip(rows, (self._table.intern(row[0]), row[1], row[2]), strict=True):
                 column.append(value)
@@ -107,21 +113,27 @@ class Syslog:
         text = text.rstrip("\0\r\n ")
         if len(text) * 4 > self._most:
             text = text.encode()[: self._most].decode(errors="ignore")
-        kept = sorted((k, v) for k, v in labels.items() if v and not k.startswith(_OWN))
+        kept = sorted(pair for pair in labels.items() if pair[1])
         events.append(Event(time, tuple(kept[:MAX_LABELS]), text))
 
-    def _new(self, found: re.Match[str], text: str, received_ns: int, labels: dict[str, str]) -> tuple[int, str]:
-        """(time, text) of a message of RFC 5424."""
+    def _new(
+        self, found: re.Match[str], text: str, received_ns: int, labels: dict[str, str]
+    ) -> tuple[int, str, tuple[bytes, int, float] | None]:
+        """(time, text, the row in it or None) of a message of RFC 5424."""
         when, *header = found.groups()
         labels |= {k: v for k, v in zip(("host", "app", "pid", "msgid"), header, strict=True) if v != "-"}
-        pos = found.end()
+        pos, own = found.end(), {}
         if text.startswith("-", pos):
             pos += 1
-        while element := _ELEMENT.match(text, pos):
-            _take_parameters(element, labels)
-            pos = element.end()
+        elif data := _ELEMENTS.match(text, pos):
+            pos = data.end()
+            for id, name, value in (_parameters if len(data[0]) < 512 else _read_parameters)(data[0]):
+                if id == ROW_ID:
+                    own[name] = value
+                else:
+                    labels[name if name not in labels else label_name(f"{id}_{name}")] = value
         text = text[pos:].removeprefix(" ").removeprefix("\ufeff")
-        return (received_ns if when == "-" else ns_from_iso(when)), text
+        return (received_ns if when == "-" else ns_from_iso(when)), text, _row(own) if own else None
 
     def _old(self, text: str, received_ns: int, labels: dict[str, str]) -> tuple[int, str]:
         """(time, text) of a message of RFC 3164, or of one that says nothing but its text."""
@@ -167,24 +179,21 @@ class Syslog:
         return b"".join(found)
 
 
-_OWN = f"{ROW_ID}."
+def _read_parameters(data: str) -> tuple[tuple[str, str, str], ...]:
+    """(element, label, value) of every parameter of structured data; names of `ROW_ID` stay as they are."""
+    return tuple(
+        (id, name if id == ROW_ID else label_name(name), re.sub(r'\\(["\\\]])', r"\1", raw))
+        for id, parameters in _ONE_ELEMENT.findall(data)
+        for name, raw in _PARAMETER.findall(parameters)
+    )
 
 
-def _take_parameters(element: re.Match[str], labels: dict[str, str]) -> None:
-    id = element[1]
-    for name, raw in _PARAMETER.findall(element[2]):
-        value = re.sub(r'\\(["\\\]])', r"\1", raw)
-        if id == ROW_ID:
-            labels[f"{_OWN}{name}"] = value
-        elif (label := label_name(name)) not in labels:
-            labels[label] = value
-        else:
-            labels[label_name(f"{id}_{name}")] = value
+#: A sender says the same with every message.
+_parameters = lru_cache(maxsize=1024)(_read_parameters)
 
 
-def _row(labels: dict[str, str]) -> tuple[bytes, int, float] | None:
+def _row(own: dict[str, str]) -> tuple[bytes, int, float] | None:
     """(key, time, value) of a message that `encode` wrote, else None."""
-    own: dict[str, Any] = {k.removeprefix(_OWN): v for k, v in labels.items() if k.startswith(_OWN)}
     if not {"name", "time_ns", "value"} <= own.keys():
         return None
     pairs = [(k.removeprefix("label."), v) for k, v in own.items() if k.startswith("label.")]
