@@ -94,6 +94,13 @@ class Seasonal:
             raise ValueError(f"seasonal: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
         self._slots, self._used = slots.copy(), len(slots)
 
+    def adopt(self, ids: np.ndarray, other: Seasonal) -> None:
+        """Know of series ids[i] from now on what `other` has learned of its series i; int32[k], each once."""
+        if len(ids):
+            self._reserve(int(ids.max()) + 1)
+            other._reserve(len(ids))
+            self._slots[ids] = other._slots[: len(ids)]
+
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
         ids = np.ascontiguousarray(batch.id, np.int32)
         times = np.ascontiguousarray(batch.time, np.int64)

@@ -29,6 +29,7 @@ class Job:
     every_s: float
     run: Callable[[int, Run | None], Steps]
     retry_s: float = 600.0
+    wanted: Callable[[], bool] = lambda: True  # asked when it is due: a job that has nothing to do leaves no record
 
 
 def next_turn(job: Job, last: Run | None, now_ns: int) -> int:
@@ -45,4 +46,4 @@ def next_turn(job: Job, last: Run | None, now_ns: int) -> int:
 def due(jobs: Iterable[Job], last_runs: Mapping[str, Run | None], now_ns: int) -> list[Job]:
     """The jobs whose turn it is, the one that has waited longest first."""
     turns = [(next_turn(job, last_runs.get(job.name), now_ns), job) for job in jobs]
-    return [job for turn, job in sorted(turns, key=lambda one: one[0]) if turn <= now_ns]
+    return [job for turn, job in sorted(turns, key=lambda one: one[0]) if turn <= now_ns and job.wanted()]

@@ -19,7 +19,9 @@ import numpy as np
 from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
+from almenara.job.schedule import Job
 from almenara.job.turns import Turns
+from almenara.model.alarm import Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
@@ -40,6 +42,7 @@ from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.notes import Notes
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
+from almenara.pipeline.relearn import judge_again
 from almenara.pipeline.room import watch_room
 from almenara.pipeline.segment import Segment, left_over, read_file
 from almenara.pipeline.serieslog import take_up
@@ -57,6 +60,9 @@ DRAIN_S = 6.0
 NOTE_S = 1.0
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
+
+#: Series whose past has changed are judged again at most so often.
+JUDGE_AGAIN_S = 5.0
 
 T = TypeVar("T")
 
@@ -100,7 +106,9 @@ class Pipeline:
         self._started_s = time.monotonic()
         self._ready = False
         self.alarms = alarms(self.index)
-        self.jobs = Turns(retention_jobs(store, options.limits.retention_s), Runs(folder.database), clock)
+        self.jobs = Turns(
+            [*retention_jobs(store, options.limits.retention_s), self._again()], Runs(folder.database), clock
+        )
 
     # --- life
 
@@ -400,6 +408,27 @@ class Pipeline:
             return replay(reader, self.index, watch, watched, start, end)
 
         return StoredRows(self.index, reader, replayer, names)
+
+    def _again(self) -> Job:
+        """The job that judges series again whose past late rows have changed."""
+        return Job(
+            "judge again", JUDGE_AGAIN_S, lambda now_ns, last: judge_again(self.store, self.index, self._judge, now_ns),
+            wanted=lambda: self._judge.wants_again,
+        )  # fmt: skip
+
+    async def judge_again(self, ids: np.ndarray) -> None:
+        """Have the detectors forget these series and learn them from their stored rows, soon, in a job."""
+
+        def ask() -> Sequence[Transition]:
+            self._judge.ask_again(ids)
+            return ()
+
+        await asyncio.wrap_future(self._flusher.between(ask))
+
+    @property
+    def to_judge_again(self) -> int:
+        """How many series wait for it."""
+        return len(self._judge.again())
 
     async def replace_rules(self, rules: Sequence[object], notifiers: Any) -> None:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,8 @@ NEVER = np.iinfo(np.int64).min
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
 #: History that a detector needs which does not say how much.
 WARMUP_S = 28 * 86_400.0
+#: A series that got so many late rows is judged again, once no late row has come for so long: its past has changed.
+MANY_LATE, QUIET_S = 500, 5.0
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,8 @@ class Judge:
         self.detectors: dict[str, Detector] = {w.name: w.make() for w in watches}
         self._selectors = {w.name: Selector(index, (*w.matchers, NOT_OURS)) for w in watches}
         self._last = np.full(0, NEVER, np.int64)  # time of the last row judged, by series
+        self._late = np.zeros(0, np.int64)  # late rows since the series was last judged again
+        self._late_s = 0.0  # when the latest of them came
         self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
         self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
         self._makers = {w.name: w.make for w in watches}
@@ -125,6 +130,7 @@ class Judge:
         on_time = np.empty(len(batch), np.bool_)
         if late := _mark(batch.id, batch.time, self._last, on_time):
             self._counters.add("almenara_rows_late_total", late)
+            self._note_late(batch.id[~on_time])
         verdict: Verdict | None = None
         made = []
         for name in tuple(self.detectors):
@@ -147,6 +153,11 @@ class Judge:
                 verdict = _writable(verdict or empty_verdict(len(batch)))
                 _take_higher(verdict, said, np.arange(len(batch)) if every_row else rows)
         return verdict or empty_verdict(len(batch)), [b for b in made if len(b)]
+
+    def _note_late(self, id: np.ndarray) -> None:
+        self._late = grown(self._late, len(self._index), 0)
+        np.add.at(self._late, id, 1)
+        self._late_s = time.monotonic()
 
     def _ask(self, name: str, judged: Batch) -> Verdict | None:
         """What a detector says; None where it failed, and is out of service from then on."""
@@ -186,7 +197,9 @@ class Judge:
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What is learned, as arrays, by detector; under "" what judging itself knows."""
-        own = {"last": self._last.copy()} | {f"over_{name}": over.copy() for name, over in self._over.items()}
+        own = {"last": self._last.copy(), "late": self._late.copy()} | {
+            f"over_{name}": over.copy() for name, over in self._over.items()
+        }
         found = {"": own}
         for name, detector in tuple(self.detectors.items()):
             try:
@@ -198,6 +211,7 @@ class Judge:
     def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
         """Go on from what `state` gave. Detectors for which it has nothing, or that refuse it, stay `blank`."""
         self._last = np.array(state[""]["last"], np.int64)
+        self._late = np.array(state[""].get("late", ()), np.int64)
         for name, detector in self.detectors.items():
             over = state[""].get(f"over_{name}")
             self._over[name] = np.zeros(0, np.bool_) if over is None else np.array(over, np.bool_)
@@ -220,8 +234,53 @@ class Judge:
 
     def learn(self, name: str, batch: Batch) -> None:
         """Have one detector learn rows of the past, ordered by (id, time); nothing is made of what it says."""
-        if name not in self.detectors or not len(batch) or (said := self._ask(name, batch)) is None:
+        if name in self.detectors and len(batch) and (said := self._ask(name, batch)) is not None:
+            self._have_learned(name, batch, said)
+
+    # --- judging again
+
+    @property
+    def wants_again(self) -> bool:
+        """Whether there are series to judge again, and it is time for it."""
+        return time.monotonic() - self._late_s >= QUIET_S and bool((self._late >= MANY_LATE).any())
+
+    def ask_again(self, ids: np.ndarray) -> None:
+        """Have these series judged again, however few late rows they got."""
+        self._late = grown(self._late, len(self._index), 0)
+        self._late[ids] = MANY_LATE
+
+    def again(self) -> np.ndarray:
+        """int32[k]: series to judge again."""
+        return np.flatnonzero(self._late >= MANY_LATE).astype(np.int32)
+
+    def judged_again(self, ids: np.ndarray) -> None:
+        """These series are as their stored rows make them."""
+        self._late[ids] = 0
+
+    def last_times(self, ids: np.ndarray) -> np.ndarray:
+        """int64[k]: the time of the last row judged; the earliest of all where there is none."""
+        return grown(self._last, len(self._index), NEVER)[ids]
+
+    def can_again(self, name: str) -> bool:
+        """Whether a detector can judge single series again."""
+        return hasattr(self.detectors.get(name), "adopt")
+
+    def judge_again(self, name: str, ids: np.ndarray, batch: Batch) -> None:
+        """Have a detector forget these series and learn them from stored rows, ordered by (id, time)."""
+        if name not in self.detectors or not len(batch):
             return
+        try:
+            fresh = self._makers[name]()
+            local = np.searchsorted(ids, batch.id).astype(np.int32)
+            table = SeriesTable.of(self._index.keys[i] for i in ids.tolist())
+            said = fresh.step(Batch(table, local, batch.time, batch.value))
+            self.detectors[name].adopt(ids, fresh)  # type: ignore[attr-defined]
+        except Exception as error:  # as in `_ask`
+            self._retire(name, error)
+            return
+        self._have_learned(name, batch, said)
+
+    def _have_learned(self, name: str, batch: Batch, said: Verdict) -> None:
         self._last = grown(self._last, len(self._index), NEVER)
         over = self._over[name] = grown(self._over[name], len(self._index), False)
         last = np.concatenate((batch.id[1:] != batch.id[:-1], [True]))

@@ -13,7 +13,7 @@ from almenara.model.time import DAY_NS, NS
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, grown
 from almenara.pipeline.segment import Segment
-from almenara.plugin.contracts import Selection, StoreReader
+from almenara.plugin.contracts import Selection, Store, StoreReader
 
 log = logging.getLogger(__name__)
 
@@ -61,6 +61,30 @@ def relearn(
     if left:
         log.warning("%d series were not learned again in %.0f s; they learn from their next rows on", left, seconds)
     return learned
+
+
+def judge_again(store: Store, index: SeriesIndex, judge: Judge, now_ns: int) -> Iterator[dict[str, int | float]]:
+    """Have every detector forget the series whose past has changed, and learn them from their stored rows, the last
+    `warmup_s` of each; in steps. No alarm is raised for the past. Raises StoreError."""
+    ids = judge.again()
+    series = rows = 0
+    reader = store.reader()
+    try:
+        for name in tuple(judge.detectors):
+            mine = np.intersect1d(ids, judge.selected(name), assume_unique=True).astype(np.int32)
+            if not len(mine) or not judge.can_again(name):
+                continue
+            newest = int(judge.last_times(mine).min())
+            start = min(now_ns, newest if newest > 0 else now_ns) - int(judge.warmup_s(name) * NS)
+            for some, since in _chunks(reader, index, mine, start, now_ns):
+                batch = reader.read(Selection(index, some), since, now_ns + DAY_NS)
+                judge.judge_again(name, some, batch)
+                series, rows = series + len(some), rows + len(batch)
+                yield {"series": series, "rows": rows}
+        judge.judged_again(ids)
+        yield {"series": series, "rows": rows}
+    finally:
+        reader.close()
 
 
 def _chunks(

@@ -140,6 +140,10 @@ class Detector(Protocol):
     def restore(self, arrays: Mapping[str, Column]) -> None:
         """Go on from what `state` gave. Raises ValueError where the arrays do not fit this version or these options."""
 
+    # A detector may also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is from now on
+    # what `other`, made with the same options, has learned of its series i. Where late rows have changed the past of a
+    # series it is judged again so; without `adopt` late rows are only stored.
+
 
 # --- keeping ----------------------------------------------------------------------------------------------------------
 

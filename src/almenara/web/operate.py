@@ -20,7 +20,7 @@ from almenara.model.time import DAY_NS
 from almenara.web.body import Limits, read_body
 from almenara.web.errors import HttpError, json_response
 from almenara.web.params import read_params
-from almenara.web.select import parse_all
+from almenara.web.select import ids_of, parse_all
 
 if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
@@ -96,6 +96,14 @@ class Operate:
         recent = await asyncio.to_thread(jobs.runs.recent, limit)
         told = [{"name": job.name, "every_s": job.every_s, "next_ms": at // _MS} for job, at in jobs.next_turns()]
         return json_response({"jobs": told, "recent": [run_row(one) for one in recent]})
+
+    async def again(self, request: Request) -> Response:
+        """POST /api/v1/judge-again: have series learned anew from stored rows; GET: how many wait for it."""
+        if request.method == "POST":
+            params = await read_params(request, self._limits)
+            ids = ids_of(self._pipeline, parse_all(params.many("match")))
+            await self._pipeline.judge_again(ids)
+        return json_response({"waiting": self._pipeline.to_judge_again})
 
     async def status(self, request: Request) -> Response:
         """GET /api/v1/status: version, uptime, series, rows a second, addresses, readiness, faults of the demo."""
