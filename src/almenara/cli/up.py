@@ -199,7 +199,11 @@ class _Hub:
             pipeline.addresses["mqtt"] = running.built.bus.address
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, self._hang_up, running)
-        limits = Limits(body_bytes=int(self._config.http.max_body_mb * (1 << 20)))
+        http_options = self._config.http
+        limits = Limits(
+            body_bytes=int(http_options.max_body_mb * (1 << 20)),
+            held_bytes=int(http_options.max_waiting_mb * (1 << 20)),
+        )
         token = str(self._config.http.token) or None
         dialects = Settings(self._config.http.dialects, self._config.dweet, self._config.queue, self._config.streams)
         app = create_app(pipeline, token=token, reload=running.reload, limits=limits, dialects=dialects)

@@ -93,12 +93,14 @@ class Http:
         listen: Where to listen.
         token: What callers must send ("Authorization: Bearer ..."); needed to listen beyond this machine.
         max_body_mb: The largest body taken.
+        max_waiting_mb: How much of all bodies may be held at a time; above it writes are answered with 503.
         dialects: Interfaces of others that are off unless they stand here: "dweet", "phant", "queue".
     """
 
     listen: Address = "127.0.0.1:8642"
     token: Secret = NO_SECRET
     max_body_mb: Annotated[float, Range(0.001, 1024)] = 16.0
+    max_waiting_mb: Annotated[float, Range(1, 65_536)] = 256.0
     dialects: list[Literal["dweet", "phant", "queue"]] = field(default_factory=list)
 
 
