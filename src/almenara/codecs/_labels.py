@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
-from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, encode_key, metric_name
+from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, encode_key, label_name, metric_name
+
+#: Label names made legal; senders use few, again and again.
+clean_label = lru_cache(maxsize=4096)(label_name)
 
 #: Why no series can have these labels; the first is 0, so that a code of a reader can be an index plus its own first.
 REASONS = ("not_utf8", "no_name", "duplicate_label", "too_many_labels", "key_too_long", "bad_labels")

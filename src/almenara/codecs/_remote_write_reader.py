@@ -8,10 +8,10 @@ from almenara.codecs import _labels as labels_of
 from almenara.codecs import _remote_write_kernel as kernel
 from almenara.codecs import _wire as wire
 from almenara.codecs._blocks import Blocks, columns
-from almenara.codecs._labels import BadLabels, key_of, utf8
+from almenara.codecs._labels import BadLabels, clean_label, key_of, utf8
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
-from almenara.model.series import Metadata, SeriesTable, encode_key, label_name, metric_name
+from almenara.model.series import Metadata, SeriesTable, encode_key, metric_name
 
 _SHAPE = wire.Shape(messages={1: wire.Shape(first=(1,))})
 _REASON = {
@@ -98,25 +98,32 @@ class _Unusual(Exception):
 
 def _key(block: bytes) -> bytes:
     """The key of the series with these labels. Raises BadLabels."""
+    name, labels = "", dict[str, str]()
     try:
-        pairs = [
-            {n: value for n, _, value in wire.fields(label)}
-            for _, _, label in wire.fields(block)
-            if isinstance(label, bytes)
-        ]
+        for _, _, label in wire.fields(block):
+            key, value = _pair(label) if isinstance(label, bytes) else ("", "")
+            if key == "__name__":
+                name = value
+                continue
+            key = clean_label(key)
+            if key in labels:
+                raise BadLabels(labels_of.DUPLICATE, f"two labels are called {key}")
+            labels[key] = value
     except wire.Damaged:
         raise BadLabels(labels_of.DAMAGED, "a label is damaged") from None
-    name, labels = "", dict[str, str]()
-    for pair in pairs:
-        key, value = (utf8(v if isinstance(v, bytes) else b"", "a label") for v in (pair.get(1, b""), pair.get(2, b"")))
-        if key == "__name__":
-            name = value
-            continue
-        key = label_name(key)
-        if key in labels:
-            raise BadLabels(labels_of.DUPLICATE, f"two labels are called {key}")
-        labels[key] = value
     return key_of(name, labels)
+
+
+def _pair(label: bytes) -> tuple[str, str]:
+    """Name and value of a Label. Raises BadLabels, Damaged."""
+    name = value = b""
+    for n, _, text in wire.fields(label):
+        if isinstance(text, bytes):
+            if n == 1:
+                name = text
+            elif n == 2:
+                value = text
+    return utf8(name, "a label"), utf8(value, "a label")
 
 
 def _metadata(payload: bytes, spans: np.ndarray) -> dict[bytes, Metadata]:

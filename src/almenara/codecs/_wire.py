@@ -31,18 +31,23 @@ def fields(payload: bytes) -> Iterator[tuple[int, int, int | bytes]]:
     """
     pos, end = 0, len(payload)
     while pos < end:
-        at = pos
-        tag, pos = read_varint(payload, pos)
-        wire, value = tag & 7, 0
-        if wire == VARINT:
-            value, pos = read_varint(payload, pos)
-            yield tag >> 3, wire, value
-        elif wire == BYTES:
-            size, pos = read_varint(payload, pos)
+        at, tag = pos, payload[pos]  # one byte is the usual case, and a call for it would double the time
+        pos += 1
+        if tag > 127:
+            tag, pos = read_varint(payload, at)
+        wire = tag & 7
+        if wire == BYTES:
+            size = payload[pos] if pos < end else 128
+            pos += 1
+            if size > 127:
+                size, pos = read_varint(payload, pos - 1)
             if size > end - pos:
                 raise Damaged(at)
             yield tag >> 3, wire, payload[pos : pos + size]
             pos += size
+        elif wire == VARINT:
+            value, pos = read_varint(payload, pos)
+            yield tag >> 3, wire, value
         elif wire in (FIXED64, FIXED32):
             size = 8 if wire == FIXED64 else 4
             if size > end - pos:
