@@ -71,6 +71,7 @@ class Memory:
         self._max_series, self._max_bytes = max_series, max_bytes
         self._bytes = self._lines = self._fields = self._used = 0
         self._names: dict[bytes, int] = {}  # field name with its `=` -> offset in the arena
+        self._noted: set[tuple[str, str]] = set()  # measurements and fields whose names are at the table
         self.view = kernel.Memo(
             np.empty(4096, np.uint8),
             np.empty((64, 6), np.int64),
@@ -111,9 +112,13 @@ class Memory:
         except UnicodeDecodeError:
             return -tokens.NOT_UTF8
         name_of = line.measurement if text == "value" else f"{line.measurement}_{text}"
-        key = metric_name(name_of).encode() + line.labels
+        series = metric_name(name_of)
+        key = series.encode() + line.labels
         if len(key) > MAX_KEY_BYTES:
             return -tokens.KEY_TOO_LONG
+        if (line.measurement, text) not in self._noted:
+            self._noted.add((line.measurement, text))
+            self.table.origins.append((series, line.measurement, text))
         self._bytes += len(key)
         return self.table.intern(key)
 

@@ -103,6 +103,8 @@ class SeriesTable:
 
     keys: list[bytes] = field(default_factory=list)
     _ids: dict[bytes, int] = field(default_factory=dict, repr=False)
+    #: (name, measurement, field) of names that a codec made of two parts, each once; it only grows, too.
+    origins: list[tuple[str, str, str]] = field(default_factory=list, repr=False)
 
     @classmethod
     def of(cls, series: Iterable[Series | bytes]) -> SeriesTable:

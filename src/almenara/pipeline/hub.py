@@ -41,6 +41,7 @@ from almenara.pipeline.keys import AlreadyKept
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.notes import Notes
+from almenara.pipeline.origins import Origins
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
 from almenara.pipeline.relearn import judge_again
 from almenara.pipeline.room import watch_room
@@ -49,7 +50,7 @@ from almenara.pipeline.serieslog import take_up
 from almenara.pipeline.sources import SourceStatus
 from almenara.pipeline.threads import name_thread
 from almenara.pipeline.together import decode_together, outcomes_of
-from almenara.plugin.contracts import Outcome, Packet, Selection, Store
+from almenara.plugin.contracts import Outcome, Packet, Selection, Store, StoreReader
 from almenara.query import Matcher, Matrix, evaluate, parse
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class Pipeline:
         self.failed = asyncio.Event()
         self.demo: Any = None
         self.metadata = KnownMetadata(folder.database)
+        self.origins = Origins(folder.database)
         self.ledger = Ledger(folder.database)
         self._intake = Intake(self.ledger, self.counters, folder.aside, clock)
         self.decoders = Decoders(options.codecs, 2 * options.limits.series)
@@ -208,6 +210,7 @@ class Pipeline:
         self._readers.close()
         self.jobs.close()
         self.metadata.close()
+        self.origins.close()
         self.ledger.close()
         try:
             self.store.close()
@@ -289,13 +292,16 @@ class Pipeline:
 
     async def _keep_metadata(self, decoded: Iterable[Decoded]) -> None:
         """What payloads say of series, for those that have one by now."""
+        decoded = list(decoded)
+        tables = {id(one.batch.series): one.batch.series for one in decoded}.values()
         changes = [c for one in decoded if one.metadata for c in self.metadata.changes(self.index, one.metadata)]
-        if not changes:
-            return
         try:
-            await asyncio.to_thread(self.metadata.keep, changes)
+            if changes:
+                await asyncio.to_thread(self.metadata.keep, changes)
+            if self.origins.fresh(tables):
+                await asyncio.to_thread(self.origins.keep, tables)
         except (Refused, StoreError) as error:  # the rows are kept; the next payload says it again
-            log.warning("what was told of %d series is not kept: %s", len(changes), error)
+            log.warning("what was told of series is not kept: %s", error)
 
     async def _note_what_is_lost(self) -> None:
         while True:
@@ -372,6 +378,11 @@ class Pipeline:
         """The last row of each series."""
         await self.settle()
         return await self._in_reader(lambda: self._readers.reader().last(selection))
+
+    async def read_with(self, work: Callable[[StoreReader], T]) -> T:
+        """Do `work`, in a thread, with a reader that sees everything committed so far."""
+        await self.settle()
+        return await self._in_reader(lambda: work(self._readers.reader()))
 
     async def read_events(
         self, start: int, end: int, selectors: Sequence[Sequence[Matcher]] = (), limit: int = 1000
