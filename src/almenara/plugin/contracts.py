@@ -96,7 +96,13 @@ class Packet:
 
 @runtime_checkable
 class Transport(Protocol):
-    """Bytes over a link. Reconnects by itself, with back-off; `check` says what is wrong."""
+    """Bytes over a link. Reconnects by itself, with back-off; `check` says what is wrong.
+
+    It may have attributes that the hub looks at: `codec`, the name of what reads its payloads where a configuration
+    says nothing else; `answers`, True where its senders wait to be told and send again (else packets that are refused
+    are offered to the hub again, and nothing more is read meanwhile); `dropped`, a Counter by reason of all that never
+    became a packet, which only grows; `problem`, what its senders do wrong, in words.
+    """
 
     def receive(self) -> AsyncIterator[Sequence[Packet]]:
         """What arrived, as many packets at a time as one read brought."""

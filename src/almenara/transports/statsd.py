@@ -19,8 +19,8 @@ class Statsd(Listener):
 
     `api.calls:1|c|@0.1|#code:200` adds 10 to the counter `api_calls_total{code="200"}`; a gauge keeps its name; a timer
     (ms, h, d) becomes `_count` and `_sum`, counters, and `_min`, `_max`, `_mean` and percentiles of each interval, in
-    the unit it is sent in; a set becomes `_unique`. Counters go on from flush to flush and start at 0 with the hub.
-    Service checks become `_status` (0 OK to 3 unknown), events events.
+    the unit it is sent in; a set becomes `_unique`. Counters go on from flush to flush and start at 0 with the hub,
+    or when it takes over a changed file. Service checks become `_status` (0 OK to 3 unknown), events events.
 
     Dropped by name: `bad_line`, `bad_value`, `not_utf8`, `too_many_names`, `too_many_events`, `key_too_long`.
 
