@@ -10,14 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Unit of measurement -> (unit of the series, factor). A plugin may change its unit with the size of the value; the
-#: series must not. Bytes are counted in 1024s, as the Monitoring Plugins write them.
-UNITS: dict[str, tuple[str, float]] = {
-    "": ("", 1.0), "s": ("s", 1.0), "ms": ("s", 1e3), "us": ("s", 1e6), "µs": ("s", 1e6), "ns": ("s", 1e9),
-    "%": ("%", 1.0), "c": ("", 1.0), "C": ("C", 1.0), "b": ("B", 1.0), "kb": ("B", 2.0**-10), "mb": ("B", 2.0**-20),
-    "gb": ("B", 2.0**-30), "tb": ("B", 2.0**-40), "pb": ("B", 2.0**-50), "kib": ("B", 2.0**-10),
-    "mib": ("B", 2.0**-20), "gib": ("B", 2.0**-30), "tib": ("B", 2.0**-40), "pib": ("B", 2.0**-50),
-}  # fmt: skip
+from almenara.model.units import check_unit
 
 _NUMBER = r"[+-]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][+-]?\d+)?"
 _LABEL = re.compile(r"\s*(?:'((?:[^']|'')*)'|([^=\s']+))=")
@@ -90,7 +83,7 @@ def _after_word(text: str, pos: int) -> int:
 
 
 def _perf(label: str, value: str, uom: str, fields: list[str]) -> Perf:
-    unit, per = UNITS.get(uom) or UNITS.get(uom.lower(), (uom, 1.0))
+    unit, per = check_unit(uom)
     low, high = (_number(field) / per for field in fields[2:4])
     warn, crit = (_threshold(field, per) for field in fields[:2])
     return Perf(label, _number(value) / per, unit, uom == "c", warn, crit, low, high)

@@ -12,7 +12,7 @@ import struct
 import zlib
 
 from almenara.codecs._nagios_rows import NagiosRows
-from almenara.model.batch import Batch, Decoded, Rejected
+from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError
 from almenara.model.series import SeriesTable, encode_key
 from almenara.model.time import NS
@@ -60,7 +60,7 @@ class Nsca:
     def _read(self, where: str, packet: bytes, received_ns: int, rows: NagiosRows) -> None:
         if not _is_whole(packet):
             detail = "its checksum is wrong: another password or encryption method, or a damaged packet"
-            rows.rejected.append(Rejected(where, "bad_crc", 1, detail))
+            rows.reject(where, "bad_crc", detail)
             return
         version, _, _, state, host, service = _HEAD.unpack_from(packet)
         # Lines that a shell put behind the separator of send_nsca stand in front of the next host.
@@ -69,7 +69,7 @@ class Nsca:
             return
         if version != _VERSION or not texts[0] or not 0 <= state <= 3:
             detail = f"found version {version}, host {texts[0][:20]!r}, state {state}; expected 3, a name, 0 to 3"
-            rows.rejected.append(Rejected(where, "bad_packet", 1, detail))
+            rows.reject(where, "bad_packet", detail)
             return
         rows.add_check(where, texts[0], texts[1], state, texts[2], received_ns)
 

@@ -64,7 +64,7 @@ def build(
         )
         collecting = collectors(config, clock) | dict(more or {})
         bus = make_bus(config, folder, clock)
-        return Built(config, pipeline, bus, collecting, transports(config, clock), notifiers(config))
+        return Built(config, pipeline, bus, collecting, transports(config, clock, folder), notifiers(config))
     except BaseException:
         folder.close()
         raise
@@ -75,9 +75,10 @@ def collectors(config: Config, clock: Callable[[], int]) -> dict[str, Collector]
     return {name: plugin.build(clock=clock) for name, plugin in config.collectors.items()}
 
 
-def transports(config: Config, clock: Callable[[], int]) -> dict[str, Transport]:
-    """Further links that bring messages."""
-    return {name: plugin.build(clock=clock) for name, plugin in config.transports.items()}
+def transports(config: Config, clock: Callable[[], int], folder: DataFolder) -> dict[str, Transport]:
+    """Further links that bring messages; each may keep notes in a folder of its own."""
+    links = folder.path / "links"
+    return {name: plugin.build(clock=clock, folder=links / slug(name)) for name, plugin in config.transports.items()}
 
 
 def notifiers(config: Config) -> dict[str, Notifier]:

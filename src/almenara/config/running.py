@@ -86,7 +86,7 @@ class Running:
             hint = "restart the hub to change these; nothing was changed"
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
         hub = self.built.pipeline
-        collecting, receiving = collectors(config, hub.clock), transports(config, hub.clock)
+        collecting, receiving = collectors(config, hub.clock), transports(config, hub.clock, hub.folder)
         notifying = notifiers(config)
         extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
         await self._inputs.pause_collecting()
