@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 _UNIT_NS = {"n": 1, "ns": 1, "u": 10**3, "us": 10**3, "µ": 10**3, "µs": 10**3, "ms": 10**6}
 _UNIT_NS |= {"s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
 
-#: What a decoder remembers before it starts afresh: at about 500 bytes a series 100 MB at most.
-_MAX_SERIES = 200_000
-_MAX_BYTES = 64 << 20
+#: What a decoder remembers before it starts afresh: more than the series that a hub takes by default, at some 500 bytes
+#: each. A bound below what senders send would have every key learned again and again.
+_MAX_SERIES = 1_200_000
+_MAX_BYTES = 512 << 20
 
 
 class Influx:
