@@ -222,6 +222,26 @@ def test_times_of_columns_may_be_of_any_unit_and_differ_in_it() -> None:
         assert [t for _, t, _ in rows(read({"time": times, "t": [1, 2]}))] == [NOW + S, NOW + 2 * S]
 
 
+def test_texts_may_be_ignored_and_beginnings_of_names_left_off() -> None:
+    sent = {"dev": {"id": "x"}, "up": {"raw": "AQI=", "data": {"t": 20, "on": "ON", "note": "ok"}}}
+    codec = Json(texts="ignore", strip=["up_data_", "dev_"])
+    assert rows(read(sent, codec=codec)) == [('t{id="x"}', NOW, 20.0), ('on{id="x"}', NOW, 1.0)]
+
+
+def test_times_without_an_offset_may_be_of_a_zone() -> None:
+    codec = Json(zone="Europe/Berlin")
+    for sent in ("2023-11-14T23:13:27", "2023-11-14T22:13:27Z", "2023-11-14T20:13:27-02:00", 1700000007):
+        assert rows(read({"time": sent, "t": 1}, codec=codec)) == [("t", NOW + 7 * S, 1.0)]
+    with pytest.raises(ValueError, match="zone: found"):
+        Json(zone="Mars/Olympus")
+
+
+def test_a_bare_value_below_state_is_named_after_what_has_that_state() -> None:
+    (row,) = rows(read("21.5", "livingroom/sensor/outdoor_temperature/state"))
+    assert row[0].startswith("outdoor_temperature{")
+    assert rows(read("1", "state"))[0][0].startswith("state{")
+
+
 def test_name_is_a_template() -> None:
     assert rows(read({"v": 1}, "home/attic", Json(name="{level[1]}_{key}", topic_label=""))) == [("attic_v", NOW, 1.0)]
     assert rows(read("1", "home/attic", Json(name="{level[-2]}", topic_label=""))) == [("home", NOW, 1.0)]

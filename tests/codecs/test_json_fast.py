@@ -24,6 +24,7 @@ OPTIONS: Sequence[dict[str, Any]] = (
     {},
     {"time_unit": "ms", "drop_keys": ["c"], "state_keys": ["b"], "topic_label": ""},
     {"value_keys": ["a", "b_c"], "label_keys": ["d"], "time_keys": ["time", "t"], "time_unit": "s"},
+    {"texts": "ignore", "strip": ["a_"], "zone": "Europe/Berlin"},
     {"event_keys": ["b"], "on_words": ["open"], "off_words": ["closed"], "name": "{level[0]}_{key}"},
 )
 

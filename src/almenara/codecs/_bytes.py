@@ -13,6 +13,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.extending import intrinsic
 
+import almenara.codecs._compiled  # noqa: F401  before anything here is compiled
+
 
 @intrinsic
 def load8(typing_context: Any, buf: Any, pos: Any) -> tuple:

@@ -3,9 +3,6 @@
 A row's name and label cells, as they stand, tell its series: the memo knows them, guessed from what followed last time
 and confirmed by comparing bytes. At a row with new ones the call ends for Python to learn them. Rows with a cell that
 is not as expected are listed for Python.
-
-Trap: numba keeps compiled code by the date of one file, so after a change in a file that this one imports it has to be
-saved too.
 """
 
 from __future__ import annotations

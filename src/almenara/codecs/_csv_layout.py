@@ -137,9 +137,9 @@ class Layout:
             return ns_from_datetime(moment if moment.tzinfo else moment.replace(tzinfo=self._zone))
         if len(cell) > 64:
             raise ValueError(f"found {cell[:20]!r}, expected a time")
-        if re.fullmatch(r"[+-]?\d+(\.\d*)?", cell):
-            number = float(cell) if "." in cell else int(cell)
-            found = parse_time(number) if unit == "auto" else round(number * _UNIT_NS[unit])
+        if re.fullmatch(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", cell):
+            number = int(cell) if re.fullmatch(r"[+-]?\d+", cell) else float(cell)
+            found = parse_time(number) if unit == "auto" else _scaled(number, _UNIT_NS[unit])
         elif self._zone is UTC or re.search(r"(Z|[+-]\d\d:?\d\d)$", cell):
             found = parse_time(cell)
         else:
@@ -164,6 +164,13 @@ class Layout:
         several = len(self.values) > 1
         titles = [f"{name}_{self.names[at]}" if name and several else name or self.names[at] for at in self.values]
         return [encode_key(metric_name(title), labels) for title in titles]
+
+
+def _scaled(number: float, unit_ns: int) -> int:
+    """A time in ns; what is no whole number is rounded to a microsecond, as `parse_time` does."""
+    if isinstance(number, int) or unit_ns == 1:
+        return round(number * unit_ns)
+    return round(number * (unit_ns // 1000)) * 1000
 
 
 def parse_series(text: str) -> tuple[str, dict[str, str]]:

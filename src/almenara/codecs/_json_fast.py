@@ -102,7 +102,9 @@ class Fast:
             np.empty(min(2 * len(inp.buf) + 64 * n, _PENDING), np.uint8), np.empty(kernel.SCRATCH, np.uint8),
             np.empty(MAX_KEYS, np.float64),
         )  # fmt: skip
-        rule = kernel.Rule(self._unit_ns, self._general.rules.only_listed, self._memory.seed, *self._words)
+        rules, utc = self._general.rules, self._general.naming.zone is None
+        seed = self._memory.seed
+        rule = kernel.Rule(self._unit_ns, utc, rules.only_listed, rules.ignore_texts, seed, *self._words)
         s = np.zeros(kernel.CURSOR, np.int64)
         s[kernel.ENTRY] = -1
         s[kernel.STAMP] = self._memory.view.nodes[:, kernel.SEEN].max()

@@ -7,6 +7,7 @@ import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from typing import Any
 
 from almenara.codecs._json_columns import columns_of
@@ -15,10 +16,11 @@ from almenara.codecs._json_text import load, load_any
 from almenara.model.batch import Batch, Decoded, Event
 from almenara.model.errors import DecodeError
 from almenara.model.series import MAX_KEY_BYTES, SeriesTable, encode_key, label_name, metric_name
-from almenara.model.time import parse_time
+from almenara.model.time import ns_from_datetime, parse_time
 from almenara.plugin.contracts import Context
 
 UNIT_NS = {"ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
+_LOCAL = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d{1,6})?)?")
 #: What may stand in braces in the name of a series.
 FIELD = re.compile(r"\{(topic|key|level\[(-?\d+)\])\}")
 
@@ -29,11 +31,21 @@ MAX_CHARACTERS = 32 << 20
 
 @dataclass(frozen=True, slots=True)
 class Naming:
-    """How series are named. unit: of numeric times, `auto` by their size."""
+    """How series are named. unit: of numeric times, `auto` by their size; zone: of texts without an offset, None UTC.
+    strip: what is left off where a joined name begins with it."""
 
     topic_label: str
     name: str
     unit: str
+    zone: tzinfo | None = None
+    strip: tuple[str, ...] = ()
+
+    def short(self, path: str) -> str:
+        """A joined name without what is left off."""
+        for prefix in self.strip:
+            if path.startswith(prefix) and len(path) > len(prefix):
+                return path[len(prefix) :]
+        return path
 
 
 class Rows:
@@ -161,7 +173,10 @@ class General:
 
     def _bare(self, value: Any, context: Context, rows: Rows, refusals: Refusals) -> None:
         """A number or boolean without a key."""
-        name = context.topic.rstrip("/").rpartition("/")[2] or "value"
+        outer, _, name = context.topic.rstrip("/").rpartition("/")
+        if name == "state":  # as ESPHome has it: room/sensor/temperature/state
+            name = outer.rpartition("/")[2] or name
+        name = name or "value"
         for record in Rules({}, {}).records({name: value}, "", refusals):
             self._record(record, "", context, rows, refusals)
 
@@ -219,19 +234,23 @@ class General:
             raise ValueError(f"found {str(sent)[:20]!r}, expected a time")
         if unit != "auto" and type(sent) is str and re.fullmatch(r"[+-]?\d+", sent):
             sent = int(sent)
-        if unit == "auto" or type(sent) is str:
+        if type(sent) is str and self.naming.zone is not None and _LOCAL.fullmatch(sent.strip()):
+            time = ns_from_datetime(datetime.fromisoformat(sent.strip()).replace(tzinfo=self.naming.zone))
+        elif unit == "auto" or type(sent) is str:
             time = parse_time(sent)
         elif type(sent) is int:
             time = sent * UNIT_NS[unit]
         else:
-            scaled = sent * UNIT_NS[unit]
-            time = round(scaled) if math.isfinite(scaled) else 1 << 63
+            factor = UNIT_NS[unit]
+            scaled = sent * max(factor // 1000, 1)
+            time = round(scaled) * (1000 if factor > 1 else 1) if math.isfinite(scaled) else 1 << 63
         if not -(1 << 63) <= time < 1 << 63:
             raise ValueError("found a time past 64 bits of nanoseconds")
         return time
 
     def _labels(self, record: Record, topic: str) -> dict[str, str]:
-        labels = {label_name(key): text for key, text in record.labels.items()}
+        short = self.naming.short
+        labels = {label_name(short(key)): text for key, text in record.labels.items()}
         if self.naming.topic_label:
             labels[self.naming.topic_label] = topic
         return labels
@@ -241,6 +260,7 @@ class General:
         labels = self._labels(record, topic)
         ids = []
         for at, (key, _) in enumerate(record.values):
+            key = self.naming.short(key)
             state = {label_name(key): record.states[at]} if at in record.states else {}
             ids.append(self._id(self._series_name(key, topic), {**labels, **state}, where, refusals))
         return tuple(ids)

@@ -5,9 +5,6 @@ written down as a short text of bytes, its *identity*; the memo knows which seri
 what followed last time and confirmed by comparing bytes. Only identities that the general reader has once read without
 any doubt are in the memo, so whatever equals one byte for byte needs no further look: escapes, UTF-8, limits. What the
 memo does not know, and all that is odd, is listed for the general reader, record by record where that can be told.
-
-Trap: numba keeps compiled code by the date of one file, so after a change in `_bytes`, `_decimal` or `_json_tokens`
-this file has to be saved too.
 """
 
 from __future__ import annotations
@@ -76,10 +73,13 @@ class Memo(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """Options. unit_ns of times, 0 auto; words: int64[k] packed texts, numbers: float64[k] what they stand for."""
+    """Options. unit_ns of times, 0 auto; utc: texts without an offset are; words: int64[k] packed texts, numbers:
+    float64[k] what they stand for."""
 
     unit_ns: int
+    utc: bool
     only_listed: bool
+    ignore_texts: bool
     seed: int
     words: np.ndarray
     numbers: np.ndarray
@@ -224,6 +224,7 @@ def _text(buf: np.ndarray, pos: int, stop: int, node: int, depth: int, rule: Rul
         if depth >= s[AT_DEPTH]:
             return KNOWN if _ascii(buf, pos, stop) else ASIDE
         s[AT], right = iso_time(buf, pos, stop)
+        right = right and (rule.utc or buf[stop - 1] == 90 or buf[stop - 6] == 43 or buf[stop - 6] == 45)  # Z, +01:00
         s[AT_DEPTH] = depth
         return KNOWN if right else ASIDE
     if role in (VALUE, EVENT):
@@ -237,6 +238,8 @@ def _text(buf: np.ndarray, pos: int, stop: int, node: int, depth: int, rule: Rul
                 return KNOWN
             _value(out, s, rule.numbers[word])
             return _note(out, s, node, SLOT, buf, 0, 0)
+        if rule.ignore_texts:
+            return KNOWN if _ascii(buf, pos, stop) else ASIDE
     return _note(out, s, node, TEXT, buf, pos, stop)
 
 

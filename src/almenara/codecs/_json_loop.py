@@ -3,9 +3,6 @@
 Rows of records that the memo knows go straight into columns; all others are listed. A payload whose form is not as
 expected is listed whole, and what was taken of it is taken back. A call ends after a payload: when all are read, or
 when a column or a list is too short for the next one, which is then read again.
-
-Trap: numba keeps compiled code by the date of one file, so after a change in a file that this one imports it has to be
-saved too.
 """
 
 from __future__ import annotations
@@ -111,7 +108,7 @@ def _pend(text: np.ndarray, start: int, stop: int, out: Output, s: np.ndarray) -
     return at
 
 
-@njit(cache=True, nogil=True, _nrt=False, forceinline=True)
+@njit(cache=True, nogil=True, _nrt=False)
 def _object(inp: Input, p: int, pos: int, end: int, place: int, at: int, rule: Rule, memo: Memo, out: Output,
             s: np.ndarray) -> int:  # fmt: skip
     """Take the object at pos, then s[POS] is behind it: DONE, ROWS_FULL, LIST_FULL or _BAD."""

@@ -74,13 +74,14 @@ class Flat:
 class Rules:
     """Which keys mean what. Keys are compared without regard to case, by their last part and by their joined name.
 
-    words: texts, in lower case, that are the numbers they stand for.
+    words: texts, in lower case, that are the numbers they stand for. ignore_texts: other texts are no labels.
     """
 
-    def __init__(self, keys: Mapping[int, Collection[str]], words: Mapping[str, float]):
+    def __init__(self, keys: Mapping[int, Collection[str]], words: Mapping[str, float], ignore_texts: bool = False):
         self._by_key = {key.lower(): role for role in _STRONGER_LAST for key in keys.get(role, ())}
         self.only_listed = bool(keys.get(VALUE))
         self.words = dict(words)
+        self.ignore_texts = ignore_texts
         self.exact = False  # whether documents come from a reader that rounds no whole number
         self._roles: dict[tuple[str, str], tuple[int, str]] = {}
         self._role_lists: dict[tuple[str, ...], list[int]] = {}
@@ -122,7 +123,7 @@ class Rules:
                 values.append(value)
             elif kind is str and role == BY_TYPE:
                 word = self.word(value)
-                shape.append(value if word is None else None)
+                shape.append(None if word is not None else "" if self.ignore_texts else value)
                 values += [] if word is None else [word]
             elif kind is str and role == LABEL:
                 shape.append(value)
@@ -213,7 +214,8 @@ class Rules:
         elif role == EVENT:
             record.events.append((path, value))
         elif (word := self.word(value)) is None:
-            record.labels[path] = value
+            if not self.ignore_texts:
+                record.labels[path] = value
         elif not self.only_listed:
             record.values.append((path, word))
 

@@ -146,7 +146,9 @@ def scaled(kind: int, value: float, whole: int, unit_ns: int) -> tuple:
         return 0, False
     if kind == WHOLE:
         return whole * unit_ns, True
-    return np.int64(np.rint(value * unit_ns)), True
+    if unit_ns < 1000:
+        return np.int64(np.rint(value)), unit_ns == 1
+    return np.int64(np.rint(value * (unit_ns // 1000))) * 1000, True  # a float64 of seconds tells no more than us
 
 
 @njit(cache=True, nogil=True, _nrt=False)

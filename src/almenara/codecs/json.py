@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
+from zoneinfo import ZoneInfo
 
 from almenara.codecs._json_general import FIELD, UNIT_NS, General, Naming
 from almenara.codecs._json_records import DROP, EVENT, LABEL, MAX_WORD, STATE, TIME, VALUE, Rules
@@ -26,7 +27,8 @@ class Json:
     `{"id":"CITIMUM","temperature":20.04,"time":1700000000,"city":"Mumbai"}` on the topic `sensors/mumbai` becomes
     `temperature{city="Mumbai",id="CITIMUM",topic="sensors/mumbai"}` at that time. A list of objects is many records;
     those inside an object inherit its labels and time. A bare number (or true, false, ON, OFF) is named after the last
-    level of the topic. Lists beside a list of times are columns: `{"city":"x","time":[1,2],"t":[20,21]}`.
+    level of the topic, or the one before `state`. Lists beside a list of times are columns:
+    `{"city":"x","time":[1,2],"t":[20,21]}`.
     `{"metric":{"__name__":...,labels},"time":ns,"value":number}` is a row as `encode` writes it, where null
     stands for a value known to be missing; it gets no topic label.
 
@@ -43,9 +45,12 @@ class Json:
         event_keys: Keys whose text is something that happened: it becomes an event, not a label.
         on_words: Texts that are the value 1, of up to 8 ASCII characters; case does not matter.
         off_words: Texts that are the value 0.
+        texts: What other texts are: label, or ignore, where only those under label_keys are labels.
+        strip: Beginnings of joined names that are left off, such as uplink_message_decoded_payload_.
         topic_label: The label that gets the topic; empty for none.
         name: Name of a series; {key}, {topic}, {level[0]}, {level[-1]} stand for the key, the topic and its levels.
         time_unit: Unit of numeric times; auto tells s, ms, us and ns by their size.
+        zone: Time zone of texts without an offset, such as Europe/Berlin for Tasmota's local times.
     """
 
     def __init__(
@@ -59,9 +64,12 @@ class Json:
         event_keys: Sequence[str] = (),
         on_words: Sequence[str] = ("on", "true"),
         off_words: Sequence[str] = ("off", "false"),
+        texts: Literal["label", "ignore"] = "label",
+        strip: Sequence[str] = (),
         topic_label: str = "topic",
         name: str = "{key}",
         time_unit: Literal["auto", "s", "ms", "us", "ns"] = "auto",
+        zone: str = "UTC",
     ):
         if "{" in FIELD.sub("", name) or "}" in FIELD.sub("", name):
             raise ValueError(f"name: found {name!r}, expected only {{key}}, {{topic}} and {{level[0]}} in braces")
@@ -70,8 +78,9 @@ class Json:
                 raise ValueError(f"on_words, off_words: found {word!r}, expected up to {MAX_WORD} ASCII letters")
         words = {word.lower(): 1.0 for word in on_words} | {word.lower(): 0.0 for word in off_words}
         keys = {TIME: time_keys, LABEL: label_keys, VALUE: value_keys, DROP: drop_keys}
-        rules = Rules(keys | {STATE: state_keys, EVENT: event_keys}, words)
-        self._general = General(rules, Naming(label_name(topic_label) if topic_label else "", name, time_unit))
+        rules = Rules(keys | {STATE: state_keys, EVENT: event_keys}, words, texts == "ignore")
+        label = label_name(topic_label) if topic_label else ""
+        self._general = General(rules, Naming(label, name, time_unit, _zone(zone), tuple(strip)))
         self._unit = UNIT_NS.get(time_unit, 0)
         self._fast: Fast | None = None
         self._has_fast = True  # until it has been looked for
@@ -117,6 +126,16 @@ class Json:
         return "".join(
             f'{heads[i]}{int(t)},"value":{"null" if v != v else repr(float(v))}}}\n' for i, t, v in rows
         ).encode()
+
+
+def _zone(name: str) -> ZoneInfo | None:
+    """A time zone, None for UTC. Raises ValueError."""
+    if name.upper() in ("UTC", "Z", ""):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:
+        raise ValueError(f"zone: found {name!r}, expected a time zone such as Europe/Berlin") from error
 
 
 def _head(batch: Batch, id: int) -> str:

@@ -38,12 +38,13 @@ def format_duration(seconds: float) -> str:
 def ns_from_number(number: float) -> int:
     """A numeric time stamp in ns; its unit (s, ms, us, ns) is told by its magnitude, right from 1971 to 2286.
 
-    Whole numbers stay exact. Raises ValueError for NaN and infinities.
+    Whole numbers stay exact; others are rounded to a microsecond, since as seconds they cannot tell less. Raises
+    ValueError for NaN and infinities.
     """
     size = abs(number)
     for limit, factor in ((1e10, NS), (1e13, 1_000_000), (1e16, 1000)):
         if size < limit:
-            return number * factor if isinstance(number, int) else round(number * factor)
+            return number * factor if isinstance(number, int) else round(number * (factor // 1000)) * 1000
     if number != number or size == float("inf"):
         raise ValueError(f"{number!r} is no time")
     return int(number)
