@@ -13,7 +13,8 @@ from tests.transports.links import at_work, say, shoot
 from almenara.model.errors import BusError, ConfigError, PluginError, PortTaken
 from almenara.plugin.contracts import Packet
 from almenara.transports import _listen
-from almenara.transports._listen import Inbox, Lines, kernel_drops
+from almenara.transports._inbox import Inbox, Lines
+from almenara.transports._listen import kernel_drops
 from almenara.transports.graphite import Graphite
 from almenara.transports.tcp import Tcp
 from almenara.transports.udp import Udp, datagrams

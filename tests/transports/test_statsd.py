@@ -12,6 +12,7 @@ from tests.transports.links import at_work, shoot
 from almenara.codecs.prometheus import Prometheus
 from almenara.codecs.syslog import Syslog
 from almenara.plugin.contracts import Context
+from almenara.transports import _statsd
 from almenara.transports._statsd import Aggregate, Bad, event_message
 from almenara.transports.statsd import Statsd
 
@@ -129,6 +130,29 @@ def test_names_are_bounded_and_forgotten_when_silent() -> None:
         flushed(state)
     state.take(b"n4:1|c")
     assert flushed(state) == {"n4_total": 1.0}
+
+
+def test_samples_and_members_are_bounded_between_two_flushes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_statsd, "MOST_KEPT", 3)
+    state = aggregate()
+    state.take(b"lat:1:2:3:4|ms\nu:a|s\nlat2:1|ms")
+    assert state._dropped == {"too_many_members": 1}
+    found = flushed(state)
+    assert (found["lat_count"], found["lat_max"], found["lat_p90"]) == (4, 4, 3)
+    assert "lat2_p90" not in found
+    state.take(b"u:a|s\nu:b|s\nu:a|s")
+    assert flushed(state, 30)["u_unique"] == 2
+
+
+def test_a_flush_that_fails_is_told_by_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> None:
+        link = Statsd(listen="127.0.0.1:0", flush_s=0.1)
+        monkeypatch.setattr(link._state, "flush", lambda now, began: 1 / 0)
+        async with asyncio.timeout(10):
+            with pytest.raises(ZeroDivisionError):
+                await anext(link.receive())
+
+    asyncio.run(run())
 
 
 def test_any_bytes_are_survived() -> None:

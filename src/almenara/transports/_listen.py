@@ -14,16 +14,15 @@ import ipaddress
 import os
 import re
 import socket
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from typing import Annotated
 
 from almenara.model.errors import BusError, ConfigError, PluginError, PortTaken, Problem
 from almenara.plugin.contracts import Packet
 from almenara.plugin.options import Must
+from almenara.transports._inbox import Inbox
 
-#: Bytes and packets of one link that may wait for the hub.
-MOST_BYTES, MOST_PACKETS = 16 << 20, 10_000
 #: Bytes read from a connection at a time.
 READ_BYTES = 128 << 10
 
@@ -71,6 +70,7 @@ class Listener:
         self._networks = [_network(text) for text in allow]
         self._inbox = Inbox()
         self._closers: list[Callable[[], object]] = []
+        self._failure: BaseException | None = None  # of what runs beside
 
     async def receive(self) -> AsyncIterator[Sequence[Packet]]:
         """Listen, and give what arrives, all that waits at a time. Raises PortTaken, BusError."""
@@ -79,6 +79,9 @@ class Listener:
             await self._open()
             while packets := await self._inbox.take():
                 yield packets
+            if self._failure is not None:
+                failure, self._failure = self._failure, None
+                raise failure
         finally:
             self._stop_listening()
 
@@ -137,7 +140,7 @@ class Listener:
                 return
             peers.add(task)
             try:
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(OSError):  # the connection broke, or nothing could be written in time
                     await handler(reader, writer, host)
             except asyncio.CancelledError:
                 pass  # we listen no more; the server would log this as an error
@@ -156,6 +159,18 @@ class Listener:
                 task.cancel()
 
         self._closers.append(stop)
+
+    def _beside(self, work: Coroutine[None, None, None]) -> None:
+        """Run something while we listen; where it fails, `receive` does."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if not task.cancelled() and task.exception() is not None:
+                self._failure = task.exception()
+                self._inbox.close()
+
+        task = asyncio.create_task(work)
+        task.add_done_callback(ended)
+        self._closers.append(task.cancel)
 
     def _serve_udp(self, take: Callable[[str, list[bytes]], None]) -> None:
         """Give `take` the datagrams of each sender that wait at a time."""
@@ -179,64 +194,6 @@ def _bind_errors(host: str, port: int) -> Iterator[None]:
         if error.errno == errno.EADDRINUSE:
             raise PortTaken(host, port) from error
         raise BusError(f"{host}:{port}: cannot listen there: {error.strerror or error}") from error
-
-
-class Inbox:
-    """Packets between a link and the hub, bounded in number and bytes. For one loop."""
-
-    def __init__(self, most_bytes: int = MOST_BYTES, most_packets: int = MOST_PACKETS) -> None:
-        self._limits = most_bytes, most_packets
-        self._waiting: deque[Packet] = deque()
-        self._bytes = 0
-        self._news = asyncio.Event()
-        self._room = asyncio.Event()
-        self._room.set()
-        self._callbacks: list[Callable[[], None]] = []
-        self._closed = False
-
-    @property
-    def full(self) -> bool:
-        """Whether nothing more is taken now."""
-        return self._bytes >= self._limits[0] or len(self._waiting) >= self._limits[1]
-
-    async def put(self, packet: Packet) -> None:
-        """Wait for room, then add a packet; after `close` it goes nowhere."""
-        while self.full and not self._closed:
-            await self._room.wait()
-        self.add(packet)
-
-    def add(self, packet: Packet) -> None:
-        """Add a packet at once; whoever calls this looks at `full` first."""
-        self._waiting.append(packet)
-        self._bytes += len(packet.payload)
-        self._news.set()
-        if self.full:
-            self._room.clear()
-
-    def when_room(self, call: Callable[[], None]) -> None:
-        """Call this once, when there is room again."""
-        self._callbacks.append(call)
-
-    async def take(self) -> list[Packet]:
-        """All that waits, at least one; empty once it is closed."""
-        while not self._waiting and not self._closed:
-            self._news.clear()
-            await self._news.wait()
-        packets = list(self._waiting)
-        self._waiting.clear()
-        self._bytes = 0
-        self._room.set()
-        callbacks, self._callbacks = self._callbacks, []
-        for call in callbacks:
-            call()
-        return packets
-
-    def close(self) -> None:
-        """Take nothing more; wake everybody who waits."""
-        self._closed = True
-        self._news.set()
-        self._room.set()
-        self._callbacks.clear()
 
 
 #: Datagrams read at a time before others have their turn, and the buffer asked of the kernel.
@@ -319,35 +276,6 @@ def kernel_drops(udp: socket.socket) -> int:
     except (OSError, ValueError):
         pass
     return 0
-
-
-class Lines:
-    """Cuts what a connection brings into whole lines; a line without an end is dropped once it is too long."""
-
-    def __init__(self, dropped: Counter[str], max_line_bytes: int) -> None:
-        self._dropped, self._most = dropped, max_line_bytes
-        self._rest = b""
-        self._skipping = False
-
-    def cut(self, read: bytes) -> bytes:
-        """All whole lines there are now, with their ends; empty where there is none."""
-        if self._skipping:
-            end = read.find(b"\n") + 1
-            if not end:
-                return b""
-            read, self._skipping = read[end:], False
-        end = read.rfind(b"\n") + 1
-        whole = self._rest + read[:end] if end else b""
-        self._rest = read[end:] if end else self._rest + read
-        if len(self._rest) > self._most:
-            self._dropped["line_too_long"] += 1
-            self._rest, self._skipping = b"", True
-        return whole
-
-    def end(self) -> bytes:
-        """What is left when the connection ends: a line that may have been cut short."""
-        rest, self._rest = self._rest, b""
-        return rest
 
 
 async def read_some(reader: asyncio.StreamReader, idle_s: float) -> bytes:

@@ -16,8 +16,8 @@ from typing import Any
 
 from almenara.model.series import MAX_KEY_BYTES, encode_key, label_name, metric_name
 
-#: Samples of one timer kept for percentiles, members of all sets, and silent flushes after which a name is forgotten.
-MOST_SAMPLES, MOST_MEMBERS = 100_000, 1_000_000
+#: Samples of all timers, for percentiles, and members of all sets that are kept between two flushes.
+MOST_KEPT = 2_000_000
 
 _EVENT = re.compile(r"_e\{(\d{1,6}),(\d{1,6})\}:")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -35,7 +35,7 @@ class Bad(ValueError):
 class Count:
     """A counter: goes up by value / rate, never starts afresh."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: list[int]) -> None:
         self.total, self.is_new = 0.0, True
 
     def take(self, text: bytes, rate: float) -> None:
@@ -51,7 +51,7 @@ class Count:
 class Gauge:
     """The last value; a sign in front makes it a change."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: list[int]) -> None:
         self.value, self.is_told = 0.0, True
 
     def take(self, text: bytes, rate: float) -> None:
@@ -68,9 +68,12 @@ class Gauge:
 
 
 class Timer:
-    """Timers, histograms and distributions: how many, their sum, and what they were between two flushes."""
+    """Timers, histograms and distributions: how many, their sum, and what they were between two flushes.
 
-    def __init__(self) -> None:
+    Percentiles are those of the samples for which there was room; all else is exact."""
+
+    def __init__(self, room: list[int]) -> None:
+        self.room = room
         self.count, self.sum, self.is_new = 0.0, 0.0, True
         self.samples = array("d")
         self.low, self.high = math.inf, -math.inf
@@ -83,7 +86,8 @@ class Timer:
             self.here += 1 / rate
             self.here_sum += number / rate
             self.low, self.high = min(self.low, number), max(self.high, number)
-            if len(self.samples) < MOST_SAMPLES:
+            if self.room[0] > 0:
+                self.room[0] -= 1
                 self.samples.append(number)
 
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
@@ -92,12 +96,13 @@ class Timer:
         self.sum += self.here_sum
         yield f"{name}_count", labels, "counter", self.count, self.is_new
         yield f"{name}_sum", labels, "gauge" if self.low < 0 else "counter", self.sum, self.is_new
+        self.room[0] += len(self.samples)
         if self.here:
             yield f"{name}_min", labels, "gauge", self.low, False
             yield f"{name}_max", labels, "gauge", self.high, False
             yield f"{name}_mean", labels, "gauge", self.here_sum / self.here, False
             ordered = sorted(self.samples)
-            for percent in percentiles:
+            for percent in percentiles if ordered else ():
                 rank = max(1, math.ceil(percent / 100 * len(ordered)))  # nearest rank, as StatsD's upper_90
                 yield f"{name}_p{percent:g}".replace(".", "_"), labels, "gauge", ordered[rank - 1], False
         del self.samples[:]
@@ -107,17 +112,23 @@ class Timer:
 class Members:
     """A set: how many different members were named between two flushes."""
 
-    def __init__(self) -> None:
+    def __init__(self, room: list[int]) -> None:
         self.members: set[bytes] = set()
+        self.room = room
 
     def take(self, text: bytes, rate: float) -> None:
         """Name a member."""
         if len(text) > 1024:
             raise Bad("bad_value")
-        self.members.add(text)
+        if text not in self.members:
+            if self.room[0] <= 0:
+                raise Bad("too_many_members")
+            self.room[0] -= 1
+            self.members.add(text)
 
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
         """Their number."""
+        self.room[0] += len(self.members)
         if self.members:
             yield f"{name}_unique", labels, "gauge", float(len(self.members)), False
         self.members = set()
@@ -134,7 +145,7 @@ class Aggregate:
         self._percentiles = percentiles
         self._by_line: dict[tuple[bytes, bytes], tuple[Any, float, list[int]]] = {}  # (name, type and tags) as sent
         self._metrics: dict[tuple[str, str, type], tuple[Any, list[int]]] = {}
-        self._members = 0
+        self._room = [MOST_KEPT]
         self._checks: dict[tuple[str, str], int] = {}
         self.events: list[bytes] = []  # as syslog messages, since the last flush
 
@@ -182,7 +193,7 @@ class Aggregate:
             if len(self._metrics) >= self._max_names:
                 raise Bad("too_many_names")
             check_size(key[0], key[1])
-            self._metrics[key] = (_TYPES[kind](), [0])
+            self._metrics[key] = (_TYPES[kind](self._room), [0])
         metric, idle = self._metrics[key]
         found = metric, rate, idle
         if len(self._by_line) < 4 * self._max_names:

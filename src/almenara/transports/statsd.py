@@ -22,7 +22,8 @@ class Statsd(Listener):
     the unit it is sent in; a set becomes `_unique`. Counters go on from flush to flush and start at 0 with the hub,
     or when it takes over a changed file. Service checks become `_status` (0 OK to 3 unknown), events events.
 
-    Dropped by name: `bad_line`, `bad_value`, `not_utf8`, `too_many_names`, `too_many_events`, `key_too_long`.
+    Dropped by name: `bad_line`, `bad_value`, `not_utf8`, `too_many_names`, `too_many_members`,
+    `too_many_events`, `key_too_long`.
 
     Options:
         flush_s: Time between two rows of a series.
@@ -53,8 +54,7 @@ class Statsd(Listener):
 
     async def _open(self) -> None:
         self._serve_udp(self._take)
-        flushing = asyncio.create_task(self._keep_flushing(), name="statsd")
-        self._closers.append(flushing.cancel)
+        self._beside(self._keep_flushing())
 
     def _take(self, host: str, payloads: list[bytes]) -> None:
         for payload in payloads:

@@ -13,7 +13,8 @@ from typing import Annotated
 
 from almenara.plugin.contracts import Packet
 from almenara.plugin.options import Range
-from almenara.transports._listen import Address, Lines, Listener, read_some
+from almenara.transports._inbox import Lines
+from almenara.transports._listen import Address, Listener, read_some
 
 _COUNT = re.compile(rb"(\d{1,7}) ")
 

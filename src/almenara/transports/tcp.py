@@ -10,7 +10,8 @@ from typing import Annotated
 from almenara.model.errors import BusError, PluginError
 from almenara.plugin.contracts import Packet
 from almenara.plugin.options import Range
-from almenara.transports._listen import Address, Lines, Listener, OptionalAddress, read_some, split_address
+from almenara.transports._inbox import Lines
+from almenara.transports._listen import Address, Listener, OptionalAddress, read_some, split_address
 
 
 class Tcp(Listener):
