@@ -20,14 +20,17 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests import naive
 
+from almenara.codecs.bulk import Bulk
+from almenara.codecs.csv import Csv
 from almenara.codecs.influx import Influx
 from almenara.codecs.json import Json
 from almenara.codecs.otlp import Otlp
 from almenara.codecs.prometheus import Prometheus
 from almenara.codecs.remote_write import RemoteWrite
+from almenara.codecs.senml import Senml
 from almenara.codecs.sparkplug import Sparkplug
 from almenara.model.batch import Batch
-from almenara.plugin.contracts import Codec, Context
+from almenara.plugin.contracts import Codec, Context, ManyCodec, Packet
 from almenara.testing import workload
 
 CONTEXT = Context(topic="plant/pump/7", received_ns=1_700_000_000_000_000_000)
@@ -101,6 +104,17 @@ def protobuf() -> None:
     )
 
 
+def measure_many(name: str, codec: ManyCodec, packets: Sequence[Packet], at_a_time: int = 4000) -> None:
+    """Print samples a CPU second of many payloads at once."""
+    best = float("inf")
+    for _ in range(4):
+        began = time.process_time()
+        for n in range(0, len(packets), at_a_time):
+            codec.decode_many(packets[n : n + at_a_time])
+        best = min(best, time.process_time() - began)
+    print(f"{name:<44} {len(packets) / best / 1e6:8.2f} M samples/s {best / len(packets) * 1e6:8.3f} CPU s/M")
+
+
 def main() -> None:
     cli = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     cli.add_argument("--hosts", type=int, default=1000)
@@ -133,10 +147,27 @@ def main() -> None:
         json.dumps({"id": n % 100, "temperature": 20 + n / 7, "time": 1_700_000_000 + n}).encode()
         for n in range(50_000)
     ]
-    measure("json, one sample a message", Json, messages)
+    measure("json, one sample a message, one by one", Json, messages)
+    packets = [Packet(f"sensors/room{n % 100}", payload, n) for n, payload in enumerate(messages)]
+    measure_many("json, one sample a message, 4,000 at a time", Json(), packets)
+    rows = [
+        {"id": f"d{n % 100}", "temperature": 20 + n % 700 / 100, "time": 1_700_000_000_000 + n} for n in range(1000)
+    ]
+    measure("json, list of 1,000 objects", Json, [json.dumps(rows).encode()] * 50)
+    columns = {"id": "d", "time": [row["time"] for row in rows], "temperature": [row["temperature"] for row in rows]}
+    measure("json, columns of 1,000", Json, [json.dumps(columns).encode()] * 50)
     batch = Batch.of([(b"load\xffhost\xfe%d" % (n % 100), 1_700_000_000_000_000_000 + n, n / 3) for n in range(1000)])
     measure("json, 1,000 rows as encode writes them", Json, [Json().encode(batch)] * 50)
     measure("prometheus, 1,000 rows", Prometheus, [Prometheus().encode(batch)] * 50)
+    titles = ",".join(f"c{n}" for n in range(50))
+    lines = [
+        f"{1_700_000_000 + n}," + ",".join(f"{chance.uniform(-99, 99):.3f}" for _ in range(50)) for n in range(5000)
+    ]
+    measure("csv, 50 columns", Csv, ["\n".join(["time," + titles, *lines]).encode()])
+    long = "".join(f"{1_700_000_000 + n},host{n % 1000},{chance.random():.3f}\n" for n in range(200_000))
+    measure("csv, time, label, value", Csv, [("time,host,value\n" + long).encode()])
+    measure("senml, 1,000 rows", Senml, [Senml().encode(batch)] * 20)
+    measure("bulk, 1,000 documents", Bulk, [Bulk().encode(batch)] * 20)
 
 
 if __name__ == "__main__":
