@@ -72,7 +72,7 @@ def became(
     asked = np.flatnonzero(begins & is_late[at])
     if len(asked):
         found_id, found_time, found_value = find(some_id[asked], some_time[asked])
-        where = asked[_match(some_id[asked], some_time[asked], found_id, found_time)]
+        where = asked[match(some_id[asked], some_time[asked], found_id, found_time)]
         there[where] = True
         before[where] = found_value
     same = (before.view(np.int64) == some_value.view(np.int64)) | (np.isnan(before) & np.isnan(some_value))
@@ -80,7 +80,7 @@ def became(
     return Became(at[there & same], at[there & ~same], at[late])
 
 
-def _match(id: np.ndarray, time: np.ndarray, found_id: np.ndarray, found_time: np.ndarray) -> np.ndarray:
+def match(id: np.ndarray, time: np.ndarray, found_id: np.ndarray, found_time: np.ndarray) -> np.ndarray:
     """int64[j]: where each found row stands among those asked for; both ordered by (id, time)."""
     where = _merge(id, time, np.asarray(found_id, np.int32), np.asarray(found_time, np.int64))
     if len(where) and where[-1] < 0:

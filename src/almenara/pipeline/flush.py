@@ -18,7 +18,6 @@ from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import AlmenaraError, Refused, StoreError
 from almenara.model.time import NS
 from almenara.pipeline import snapshot
-from almenara.pipeline.account import NEVER, NOTHING_ODD, Became, became
 from almenara.pipeline.commit import Committer
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.folder import DataFolder
@@ -27,10 +26,11 @@ from almenara.pipeline.judge import Judge, empty_verdict
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.made import Made, Waiter, tell
 from almenara.pipeline.memory import give_back_memory
+from almenara.pipeline.recent import Accountant
 from almenara.pipeline.relearn import first_times, relearn
 from almenara.pipeline.segment import Segment, path_of
 from almenara.pipeline.threads import name_thread
-from almenara.plugin.contracts import Selection, Store, StoreReader
+from almenara.plugin.contracts import Store
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Flusher:
         self._judge, self._alarms, self._fingerprint = judge, alarms, fingerprint
         self._clock, self._counters, self._publish, self._failed = clock, counters, publish, failed
         self._ledger = ledger
-        self._stored: StoreReader | None = None  # what the ledger asks
+        self._accountant = Accountant(index, store)
         self._jobs = jobs  # does a little of the job that is due
         self._stored_series = 0
         self._left_over: deque[Segment] = deque()
@@ -186,8 +186,7 @@ class Flusher:
             ended = StoreError(f"storing and judging has ended: {error!r}")
             self._failed(error)
         finally:
-            if self._stored is not None:
-                self._stored.close()
+            self._accountant.close()
             self._end(ended)
 
     def _end(self, error: AlmenaraError) -> None:
@@ -324,35 +323,15 @@ class Flusher:
             self._stored_series = self._committer.series_log.stored = known
         batch = Batch(self._index, *segment.sorted())
         if segment.seq > self._ledger.counted:  # else it was counted by a former run, or before the store failed
-            self._ledger.count(segment.seq, segment.notes, self._became(segment, batch))
+            self._ledger.count(segment.seq, segment.notes, self._accountant.became(segment, batch))
         if len(batch):
             self._store.append(batch, segment.seq)
+            self._accountant.stored(segment)
         if segment.events:
             self._store.append_events([event for note in segment.notes for _, event in note.events], segment.seq)
         self._counters.add("almenara_rows_stored_total", len(batch))
         self._counters.add("almenara_rows_folded_total", segment.n - len(batch))
         return batch
-
-    def _became(self, segment: Segment, batch: Batch) -> Became:
-        """What becomes of the rows of a segment that the store does not have yet; `batch`: the same rows, sorted."""
-        if not len(batch):
-            return NOTHING_ODD
-        starts = np.flatnonzero(np.concatenate(([True], batch.id[1:] != batch.id[:-1])))
-        ids = np.asarray(batch.id[starts])
-        reader = self._stored = self._stored or self._store.reader()
-        known = reader.last(Selection(self._index, ids))
-        last = np.full(len(ids), NEVER, np.int64)
-        last[np.searchsorted(ids, known.id)] = known.time
-        if segment.n == len(batch) and not (np.asarray(batch.time[starts]) <= last).any():
-            return NOTHING_ODD  # the usual case: each row is later than all of its series before it
-
-        def find(id: np.ndarray, time: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            rows = reader.find(self._index, id, time)
-            return np.asarray(rows.id), np.asarray(rows.time), np.asarray(rows.value)
-
-        c, n = segment.columns, segment.n
-        kept = np.diff(starts, append=len(batch))
-        return became(c.id[:n], c.time[:n], c.value[:n], ids, kept, last, find)
 
     def _store_made(self, made: Sequence[Batch]) -> None:
         """Send what judging made back in at the front; it is committed, stored and found like everything else."""
