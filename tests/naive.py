@@ -869,3 +869,27 @@ def _graphite_time(text: str, received: int) -> int:
     if found[1] or int(found[2] or 0) > (2**63 - 1) // 10**9 - 1:
         raise ValueError("time_out_of_range")
     return time
+
+
+# --- pipeline/kinds -------------------------------------------------------------------------------------------------
+
+
+def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> list[float]:
+    """(id, time in ns, value, wanted) as judged: of a counter (kind 1) its growth a second since the last one."""
+    last: dict[int, tuple[int, float]] = {}
+    found = []
+    for id, time, value, wanted in rows:
+        if kind[id] != 1:
+            found.append(value)
+            continue
+        before = last.get(id)
+        if not wanted or math.isnan(value) or (before is not None and time <= before[0]):
+            found.append(math.nan)
+            continue
+        if before is None:
+            found.append(math.nan)
+        else:
+            grown = value - before[1] if value >= before[1] else value
+            found.append(grown / ((time - before[0]) / 1e9))
+        last[id] = (time, value)
+    return found

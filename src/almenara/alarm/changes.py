@@ -41,7 +41,8 @@ def from_rows(
     if not len(changes):
         return []
     at = changes.row
-    evidence = (batch.value, verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.cause, true)
+    value = verdict.judged(batch) if rule.on_score else batch.value
+    evidence = (value, verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.cause, true)
     numbers = zip(*(np.asarray(column)[at].tolist() for column in evidence), strict=True)
     times = np.asarray(batch.time)[at].tolist()
     found = []

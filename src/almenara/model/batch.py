@@ -95,7 +95,8 @@ class Verdict:
     score: float64[n] = log p / log p_limit with p the calibrated tail probability: NaN not ready, 0 as expected, 1 at
     the limit. yhat, lower, upper: float64[n], what was expected and the band that belongs to p_limit; NaN not ready.
     share: float64[n], the part of a joint anomaly that this row carries (1 where rows are judged alone). cause:
-    int16[n], index into the detector's `causes`; -1 none.
+    int16[n], index into the detector's `causes`; -1 none. value: float64[n], what was judged where that is not the
+    rows' own value: of counters the rate a second; None: it is. Detectors leave it to the hub.
     """
 
     score: Column
@@ -104,6 +105,11 @@ class Verdict:
     upper: Column
     share: Column
     cause: Column
+    value: Column | None = None
+
+    def judged(self, batch: Batch) -> Column:
+        """float64[n]: the values that were judged."""
+        return batch.value if self.value is None else self.value
 
     def __len__(self) -> int:
         return len(self.score)

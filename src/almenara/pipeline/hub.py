@@ -144,7 +144,7 @@ class Pipeline:
         take_up(self.index, self._committer.series_log)
         for segment in left:
             self._check_series(segment)
-        self._judge = Judge(self.index, self.options.watches, self.counters)
+        self._judge = Judge(self.index, self.options.watches, self.counters, self.metadata.of)
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
@@ -298,6 +298,7 @@ class Pipeline:
         try:
             if changes:
                 await asyncio.to_thread(self.metadata.keep, changes)
+                self._judge.kinds.note([id for id, _ in changes])
             if self.origins.fresh(tables):
                 await asyncio.to_thread(self.origins.keep, tables)
         except (Refused, StoreError) as error:  # the rows are kept; the next payload says it again
@@ -401,7 +402,9 @@ class Pipeline:
         """What a detector (the first, unless named) says of stored rows in [start, end) of these series."""
         await self.settle()
         watch = self._watch(detector)
-        return await self._in_reader(lambda: replay(self._readers.reader(), self.index, watch, ids, start, end))
+        return await self._in_reader(
+            lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata.of)
+        )
 
     def _in_reader(self, work: Callable[[], object]) -> asyncio.Future:
         return self._loop.run_in_executor(self._readers.pool, work)
@@ -416,7 +419,7 @@ class Pipeline:
         def replayer(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
             watch = self._watch(detector)
             watched = np.intersect1d(ids, self.index.select((*watch.matchers, NOT_OURS)), assume_unique=True)
-            return replay(reader, self.index, watch, watched, start, end)
+            return replay(reader, self.index, watch, watched, start, end, self.metadata.of)
 
         return StoredRows(self.index, reader, replayer, names)
 

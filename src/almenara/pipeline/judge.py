@@ -12,9 +12,10 @@ from numba import njit
 
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
-from almenara.model.series import SeriesTable, encode_key
+from almenara.model.series import Metadata, SeriesTable, encode_key
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import NAME, Selector, SeriesIndex
+from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
 from almenara.plugin.contracts import Detector
 from almenara.query import Matcher
 
@@ -103,11 +104,16 @@ def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:
 class Judge:
     """All detectors of a hub and what they have learned; for the flush thread alone."""
 
-    def __init__(self, index: SeriesIndex, watches: Sequence[Watch], counters: Counters):
+    def __init__(
+        self, index: SeriesIndex, watches: Sequence[Watch], counters: Counters,
+        metadata: Callable[[int], Metadata] = lambda id: Metadata(),
+    ):  # fmt: skip
         self._index, self._counters = index, counters
         self.watches = tuple(watches)
         self.detectors: dict[str, Detector] = {w.name: w.make() for w in watches}
         self._selectors = {w.name: Selector(index, (*w.matchers, NOT_OURS)) for w in watches}
+        self.kinds = Kinds(index, metadata)
+        self._rates = Rates()
         self._last = np.full(0, NEVER, np.int64)  # time of the last row judged, by series
         self._late = np.zeros(0, np.int64)  # late rows since the series was last judged again
         self._late_s = 0.0  # when the latest of them came
@@ -131,11 +137,17 @@ class Judge:
         if late := _mark(batch.id, batch.time, self._last, on_time):
             self._counters.add("almenara_rows_late_total", late)
             self._note_late(batch.id[~on_time])
+        if len(changed := self.kinds.changed()):
+            self.ask_again(changed)
+        kind = self.kinds.of()
+        if (rates := self._rates.of(batch, on_time, kind)) is not None:
+            batch = Batch(batch.series, batch.id, batch.time, rates)
+        several = kind != HISTOGRAM
         verdict: Verdict | None = None
         made = []
         for name in tuple(self.detectors):
             mine = np.empty(len(batch), np.bool_)
-            count = _select(batch.id, self._selectors[name].mask(), on_time, mine)
+            count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
             if not count:
                 continue
             every_row = count == len(batch)  # the usual case, in which nothing has to be copied
@@ -152,7 +164,7 @@ class Judge:
             else:
                 verdict = _writable(verdict or empty_verdict(len(batch)))
                 _take_higher(verdict, said, np.arange(len(batch)) if every_row else rows)
-        return verdict or empty_verdict(len(batch)), [b for b in made if len(b)]
+        return replace(verdict or empty_verdict(len(batch)), value=rates), [b for b in made if len(b)]
 
     def _note_late(self, id: np.ndarray) -> None:
         self._late = grown(self._late, len(self._index), 0)
@@ -197,9 +209,11 @@ class Judge:
 
     def state(self) -> dict[str, dict[str, np.ndarray]]:
         """What is learned, as arrays, by detector; under "" what judging itself knows."""
-        own = {"last": self._last.copy(), "late": self._late.copy()} | {
-            f"over_{name}": over.copy() for name, over in self._over.items()
-        }
+        own = (
+            {"last": self._last.copy(), "late": self._late.copy()}
+            | self._rates.state()
+            | {f"over_{name}": over.copy() for name, over in self._over.items()}
+        )
         found = {"": own}
         for name, detector in tuple(self.detectors.items()):
             try:
@@ -212,6 +226,7 @@ class Judge:
         """Go on from what `state` gave. Detectors for which it has nothing, or that refuse it, stay `blank`."""
         self._last = np.array(state[""]["last"], np.int64)
         self._late = np.array(state[""].get("late", ()), np.int64)
+        self._rates.restore(state[""])
         for name, detector in self.detectors.items():
             over = state[""].get(f"over_{name}")
             self._over[name] = np.zeros(0, np.bool_) if over is None else np.array(over, np.bool_)
@@ -230,10 +245,12 @@ class Judge:
 
     def selected(self, name: str) -> np.ndarray:
         """int32[k]: the series that a detector judges."""
-        return np.flatnonzero(self._selectors[name].mask()).astype(np.int32)
+        return np.flatnonzero(self._selectors[name].mask() & (self.kinds.of() != HISTOGRAM)).astype(np.int32)
 
     def learn(self, name: str, batch: Batch) -> None:
-        """Have one detector learn rows of the past, ordered by (id, time); nothing is made of what it says."""
+        """Have one detector learn rows of the past, ordered by (id, time), all that there are of their series; nothing
+        is made of what it says."""
+        batch = as_judged(batch, self.kinds.of())
         if name in self.detectors and len(batch) and (said := self._ask(name, batch)) is not None:
             self._have_learned(name, batch, said)
 
@@ -269,6 +286,7 @@ class Judge:
         """Have a detector forget these series and learn them from stored rows, ordered by (id, time)."""
         if name not in self.detectors or not len(batch):
             return
+        batch = as_judged(batch, self.kinds.of())
         try:
             fresh = self._makers[name]()
             local = np.searchsorted(ids, batch.id).astype(np.int32)

@@ -121,7 +121,7 @@ class Outputs:
 
     def _row(self, judged: Judged, at: int) -> tuple[Series, int, Evidence]:
         batch, verdict = judged.batch, judged.verdict
-        columns = (batch.value, verdict.score, verdict.yhat, verdict.lower, verdict.upper)
+        columns = (verdict.judged(batch), verdict.score, verdict.yhat, verdict.lower, verdict.upper)
         value, score, yhat, lower, upper = (float(column[at]) for column in columns)
         evidence = self._hub.causes.evidence(value, score, yhat, lower, upper, int(verdict.cause[at]))
         return batch.series[int(batch.id[at])], int(batch.time[at]), evidence

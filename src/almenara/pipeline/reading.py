@@ -12,10 +12,11 @@ import numpy as np
 
 from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import QueryError, QueryTooLarge
-from almenara.model.series import Series, SeriesTable, encode_key
+from almenara.model.series import Metadata, Series, SeriesTable, encode_key
 from almenara.model.time import NS
 from almenara.pipeline.index import NAME, SeriesIndex
 from almenara.pipeline.judge import Watch, empty_verdict
+from almenara.pipeline.kinds import as_judged, kinds_of
 from almenara.plugin.contracts import Selection, Store, StoreReader
 from almenara.query import Matcher
 
@@ -31,7 +32,8 @@ VIRTUAL = {"anomaly_score": "score", "yhat": "yhat", "yhat_lower": "lower", "yha
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Replayed:
-    """Stored rows ordered by (id, time), and what a detector that starts from the warm-up says of them.
+    """Stored rows ordered by (id, time), counters as rates a second, and what a detector that starts from the warm-up
+    says of them.
 
     causes: what `verdict.cause` points into.
     """
@@ -76,9 +78,12 @@ class Readers:
             reader.close()
 
 
-def replay(reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarray, start: int, end: int) -> Replayed:
+def replay(
+    reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarray, start: int, end: int,
+    about: Callable[[int], Metadata] = lambda id: Metadata(),
+) -> Replayed:  # fmt: skip
     """What the detector of `watch` says of the stored rows in [start, end) of series `ids`, having learned from
-    `warmup_s` before them. Raises QueryTooLarge for more than 1,000 series."""
+    `warmup_s` before them. about: the metadata of a series. Raises QueryTooLarge for more than 1,000 series."""
     if len(ids) > MAX_REPLAYED_SERIES:
         raise QueryTooLarge(f"{len(ids)} series to judge again; at most {MAX_REPLAYED_SERIES}: name fewer")
     detector = watch.make()
@@ -87,10 +92,11 @@ def replay(reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarra
     # Slots of a detector are by id, so the few series get small ids of their own.
     local = np.searchsorted(ids, rows.id).astype(np.int32)
     table = SeriesTable.of(index.keys[i] for i in ids.tolist())
-    verdict = detector.step(Batch(table, local, rows.time, rows.value)) if len(rows) else empty_verdict(0)
+    mine = as_judged(Batch(table, local, rows.time, rows.value), kinds_of(index, about, ids))
+    verdict = detector.step(mine) if len(rows) else empty_verdict(0)
     shown = np.flatnonzero(np.asarray(rows.time) >= start)
     columns = (verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.share, verdict.cause)
-    rows = Batch(index, rows.id[shown], rows.time[shown], rows.value[shown])
+    rows = Batch(index, rows.id[shown], rows.time[shown], mine.value[shown])
     return Replayed(rows, Verdict(*(c[shown] for c in columns)), detector.causes)
 
 

@@ -134,7 +134,7 @@ def compact(batch: Any, verdict: Any, selectors: Sequence[Selector]) -> dict[str
     columns = [
         which,
         np.asarray(batch.time)[at] // _MS,
-        np.asarray(batch.value)[at],
+        np.asarray(verdict.judged(batch))[at],
         np.round(np.asarray(verdict.score)[at], 4),
         *(np.asarray(column)[at] for column in (verdict.lower, verdict.upper, verdict.yhat)),
     ]

@@ -1,0 +1,152 @@
+"""Counters are judged and shown as their rate a second; parts of histograms are not judged."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import naive
+from almenara.detectors.seasonal import Seasonal
+from almenara.model.batch import Batch
+from almenara.model.series import Metadata, Series, SeriesTable, encode_key
+from almenara.model.time import MINUTE_NS, NS
+from almenara.pipeline.counters import Counters
+from almenara.pipeline.hub import Options, Pipeline
+from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.judge import Judge, Watch
+from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, Rates, kind_of
+from almenara.testing.hub import Clock, pipeline
+
+NOW = 1_790_000_000 * NS
+WATCH = Watch("seasonal", (), Seasonal)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "kind", "expected"),
+    [
+        ("http_requests_total", {}, "", COUNTER),
+        ("temperature", {}, "", GAUGE),
+        ("queue_count", {}, "", GAUGE),
+        ("latency_bucket", {"le": "0.1"}, "", HISTOGRAM),
+        ("leaky_bucket", {}, "", GAUGE),
+        ("octets", {}, "counter", COUNTER),
+        ("jobs_total", {}, "gauge", GAUGE),
+        ("latency_bucket", {"le": "0.1"}, "histogram", HISTOGRAM),
+        ("latency_sum", {}, "histogram", COUNTER),
+        ("latency_count", {}, "histogram", COUNTER),
+        ("door", {}, "state", GAUGE),
+    ],
+)
+def test_metadata_says_what_a_series_is_and_else_its_name(
+    name: str, labels: dict[str, str], kind: str, expected: int
+) -> None:
+    assert kind_of(encode_key(name, labels), Metadata(kind=kind)) == expected
+
+
+def rates(values: list[float], kind: int = COUNTER, step_s: int = 10) -> list[float]:
+    n = len(values)
+    time = np.arange(n, dtype=np.int64) * step_s * NS + NOW
+    batch = Batch(SeriesTable.of([b"c"]), np.zeros(n, np.int32), time, np.array(values))
+    found = Rates().of(batch, np.ones(n, np.bool_), np.array([kind], np.uint8))
+    return values if found is None else found.tolist()
+
+
+def test_a_counter_becomes_its_rate_through_a_reset() -> None:
+    found = rates([100, 150, 170, 20, 30])
+    assert math.isnan(found[0])
+    assert found[1:] == [5.0, 2.0, 2.0, 1.0]
+
+
+def test_a_missing_value_is_passed_over() -> None:
+    found = rates([100, math.nan, 120])
+    assert math.isnan(found[1])
+    assert found[2] == 1.0
+
+
+def test_a_gauge_stays_as_it_is() -> None:
+    assert rates([3, 1, 2], GAUGE) == [3, 1, 2]
+
+
+ROWS = st.lists(
+    st.tuples(st.integers(0, 2), st.integers(0, 50), st.floats(0, 1e6) | st.just(math.nan), st.booleans()), max_size=60
+)
+
+
+@given(rows=ROWS, cut=st.integers(0, 60))
+def test_however_rows_are_cut_the_rates_are_those_of_the_twin(
+    rows: list[tuple[int, int, float, bool]], cut: int
+) -> None:
+    kind = np.array([COUNTER, GAUGE, COUNTER], np.uint8)
+    table = SeriesTable.of([b"a", b"b", b"c"])
+    one, found = Rates(), []
+    for part in (rows[:cut], rows[cut:]):
+        ordered = sorted(part, key=lambda row: row[:2])
+        columns = [np.array(c) for c in zip(*ordered, strict=True)] if ordered else [np.empty(0)] * 4
+        batch = Batch(table, columns[0].astype(np.int32), columns[1].astype(np.int64), columns[2].astype(np.float64))
+        values = one.of(batch, columns[3].astype(np.bool_), kind)
+        found += [row[2] for row in ordered] if values is None else values.tolist()
+    parts = [sorted(part, key=lambda row: row[:2]) for part in (rows[:cut], rows[cut:])]
+    expected = naive.rates([row for part in parts for row in part], kind.tolist())
+    np.testing.assert_allclose(found, expected, rtol=1e-12, equal_nan=True)
+
+
+def step(judge: Judge, *values: float, at: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    time = NOW + (at + np.arange(len(values), dtype=np.int64)) * MINUTE_NS
+    batch = Batch(judge._index, np.zeros(len(values), np.int32), time, np.array(values, np.float64))
+    verdict, _ = judge.step(batch)
+    return np.asarray(verdict.judged(batch)), np.asarray(verdict.score)
+
+
+def test_a_counter_that_grows_steadily_is_as_expected_and_a_burst_is_not() -> None:
+    index = SeriesIndex()
+    index.add([b"requests_total"])
+    judge = Judge(index, [WATCH], Counters())
+    steps = np.random.default_rng(3).normal(600, 30, 3000)
+    judged, score = step(judge, *np.cumsum(steps))
+    assert (np.nan_to_num(score) < 1).mean() > 0.999
+    last = np.cumsum(steps)[-1]
+    judged, score = step(judge, last + 60_000, at=3000)
+    assert judged.tolist() == [1000.0]
+    assert score[0] > 1
+
+
+def test_parts_of_histograms_are_not_judged() -> None:
+    index = SeriesIndex()
+    index.add([encode_key("latency_bucket", {"le": "1"})])
+    judge = Judge(index, [WATCH], Counters())
+    _, score = step(judge, *np.arange(100.0))
+    assert np.isnan(score).all()
+    assert judge.selected("seasonal").tolist() == []
+
+
+def test_what_is_known_of_counters_goes_with_the_state() -> None:
+    index = SeriesIndex()
+    index.add([b"requests_total"])
+    first, second = Judge(index, [WATCH], Counters()), Judge(index, [WATCH], Counters())
+    step(first, 60, 120)
+    second.restore(first.state())
+    assert step(second, 240, at=2)[0].tolist() == [2.0]
+
+
+def test_a_series_that_turns_out_to_be_a_counter_is_judged_again(tmp_path: Path) -> None:
+    async def run(hub: Pipeline) -> None:
+        await hub.start()
+        key = Series.of("octets").key
+        await hub.commit(Batch.of((key, NOW + k * MINUTE_NS, 60.0 * k) for k in range(100)))
+        await hub.settle()
+        hub.metadata.keep(hub.metadata.changes(hub.index, {key: Metadata(kind="counter")}))
+        hub._judge.kinds.note([0])
+        await hub.commit(Batch.of([(key, NOW + 100 * MINUTE_NS, 6000.0)]))
+        await hub.settle()
+        assert hub.to_judge_again == 1
+        replayed = await hub.replay(np.zeros(1, np.int32), NOW, NOW + 200 * MINUTE_NS)
+        assert replayed.batch.value.tolist()[1:] == [1.0] * 100
+        await hub.stop()
+
+    asyncio.run(run(pipeline(tmp_path, Options(watches=[WATCH]), clock=Clock(NOW + 101 * MINUTE_NS))))
