@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import cbor2
 import pytest
 
 from almenara.testing.process import HubProcess, free_port, wait_until
@@ -136,6 +137,12 @@ def test_coap_client_posts_puts_observes_and_sends_blocks(at: Senders, tmp_path:
     run(client, "-m", "put", "-t", "0", "-e", "plant,room=a temp=20.5", f"{base}/ingest/influx/x")
     assert at.value('plant_temp{room="a"}') == 20.5
     assert "4.00" in run(client, "-m", "put", "-e", "garbage{{", f"{base}/ingest/json/x")
+    (tmp_path / "cbor").write_bytes(cbor2.dumps({"level": 7.5}))
+    run(client, "-m", "put", "-t", "60", "-f", str(tmp_path / "cbor"), f"{base}/tank")
+    assert list(at.hub.query('{__name__=~".*level"}').values()) == [7.5]
+    (tmp_path / "senml").write_bytes(cbor2.dumps([{0: "sealed", 2: 20.5}]))
+    run(client, "-m", "put", "-t", "112", "-f", str(tmp_path / "senml"), f"{base}/tank")
+    assert list(at.hub.query('{__name__=~".*sealed"}').values()) == [20.5]
     big = tmp_path / "big"
     big.write_text("".join(f"big,n={n} v={n}\n" for n in range(3000)))
     run(client, "-m", "put", "-f", str(big), "-b", "1024", f"{base}/ingest/influx/big")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import aiocoap
+import cbor2
 import pytest
 from aiocoap import Code, Message
 from tests.transports.links import AtWork, at_work
@@ -95,6 +97,27 @@ def test_other_content_formats_methods_and_paths_are_refused() -> None:
             assert (await ask(Code.DELETE, "x")).code == Code.METHOD_NOT_ALLOWED
             assert (await ask(Code.GET, "x")).code == Code.NOT_FOUND
             assert not work.packets
+
+    asyncio.run(run())
+
+
+def test_cbor_is_read_as_the_json_that_says_the_same() -> None:
+    async def run() -> None:
+        async with served() as (work, ask):
+            assert (await ask(Code.POST, "x", cbor2.dumps({"temp": 21.5, "on": [True, None]}), 60)).code == Code.CHANGED
+            (packet,) = work.packets
+            assert (packet.codec, json.loads(packet.payload)) == ("json", {"temp": 21.5, "on": [True, None]})
+            # Lists that hold one list ten times over, ten times: few bytes, ten billion values.
+            shared = [1]
+            for _ in range(10):
+                shared = [shared] * 10
+            bomb = cbor2.dumps(shared, value_sharing=True)
+            assert len(bomb) < 1000
+            for bad in (bomb, b"\xff", cbor2.dumps({"a": b"bytes"}), b"\x81" * 5000, b""):
+                answer = await ask(Code.POST, "x", bad, 60)
+                assert answer.code == Code.BAD_REQUEST
+                assert b"CBOR" in answer.payload
+            assert len(work.packets) == 1
 
     asyncio.run(run())
 

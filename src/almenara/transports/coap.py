@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Codec by content format (https://www.iana.org/assignments/core-parameters).
-CODECS: Mapping[int, str] = {0: "influx", 50: "json", 60: "cbor", 110: "senml", 112: "senml"}
-MEDIA = {0: "text/plain", 50: "application/json", 60: "application/cbor", 110: "application/senml+json"}
+_CBOR = 60
+#: Codec by content format (https://www.iana.org/assignments/core-parameters); CBOR is put into JSON first.
+CODECS: Mapping[int, str] = {0: "influx", 50: "json", 60: "json", 110: "senml", 112: "senml"}
+MEDIA = {0: "text/plain", 50: "application/json", 60: "application/json", 110: "application/senml+json"}
 MEDIA |= {112: "application/senml+cbor"}
 
 
@@ -89,11 +90,17 @@ class Coap(Listener):
     async def take(self, host: str, path: tuple[str, ...], payload: bytes, content_format: int | None) -> Outcome:
         """What became of a payload. Raises Refused where it was not taken in time, PluginError for its format."""
         codec, topic = _addressed(path, content_format)
+        said = payload
+        if content_format == _CBOR and codec == "json":
+            try:
+                said = _json_of_cbor()(payload)
+            except DecodeError as error:
+                return Outcome(error=error)
         answer, done = ask(asyncio.get_running_loop())
         media = MEDIA.get(content_format, "") if content_format is not None else ""
         if self._inbox.full:
             raise Refused("too much waits already", 5.0)
-        self.add(Packet(topic, payload, self.now(), self.source(host), content_type=media, codec=codec, done=done))
+        self.add(Packet(topic, said, self.now(), self.source(host), content_type=media, codec=codec, done=done))
         try:
             async with asyncio.timeout(self._timeout_s):
                 outcome: Outcome = await answer
@@ -156,6 +163,14 @@ def _addressed(path: tuple[str, ...], content_format: int | None) -> tuple[str, 
     if content_format not in CODECS:
         raise PluginError(f"content format {content_format}; expected one of {', '.join(map(str, CODECS))}")
     return CODECS[content_format], "/".join(path)
+
+
+def _json_of_cbor() -> Callable[[bytes], bytes]:
+    try:
+        from almenara.transports._cbor import json_of_cbor
+    except ImportError as error:
+        raise MissingExtra("CBOR", "hub") from error
+    return json_of_cbor
 
 
 def _library() -> Any:
