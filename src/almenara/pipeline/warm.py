@@ -13,11 +13,13 @@ from almenara.alarm.rules import Rule
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.model.time import NS
+from almenara.pipeline.account import match
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch, empty_verdict
 from almenara.pipeline.order import sort_rows
+from almenara.pipeline.recent import locate
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
 
@@ -38,6 +40,7 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
         if decoding.plugin in _WHERE_CONFIGURED:
             yield f"reading {decoding.plugin}", partial(_decode, decoding, _WHERE_CONFIGURED[decoding.plugin])
     yield "series index", _index
+    yield "ledger", _account
     yield "sorting", lambda: sort_rows(np.zeros(2, np.int32), np.arange(2, dtype=np.int64)[::-1].copy(), np.zeros(2))
     for watch in options.watches:
         yield f"judging: {watch.name}", partial(_judge, watch)
@@ -76,6 +79,12 @@ def _index() -> None:
     index = SeriesIndex()
     index.add([b"warm_up\xffa\xfeb"])
     index.select(parse_selector('warm_up{a="b"}'))
+
+
+def _account() -> None:
+    one = np.ones(1, np.int64)
+    match(one.astype(np.int32), one, one.astype(np.int32), one)
+    locate(one, one - 1, one, one)
 
 
 def _query() -> None:
