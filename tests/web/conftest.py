@@ -145,7 +145,7 @@ class Twin:
             for i, t, v in rows:
                 if v == v:
                     buckets.setdefault((i, t // every_ns * every_ns), []).append(v)
-            fold = {"count": len, "min": min, "max": max}[how]
+            fold = {"count": len, "min": min, "max": max, "last": lambda values: values[-1]}[how]
             rows = [(i, t, float(fold(values))) for (i, t), values in buckets.items()]
         columns = zip(*rows, strict=True) if rows else ((), (), ())
         id, time, value = (np.array(c, d) for c, d in zip(columns, ("int32", "int64", "float64"), strict=True))

@@ -151,3 +151,16 @@ def test_an_anomaly_is_explained_in_a_sentence() -> None:
     value = np.array([20.0])
     (found,) = anomalies(np.zeros(1, np.int64), value, replace(verdict_of(value), cause=[0]), ["rose suddenly"])
     assert found["why"] == "Rose suddenly: 20, expected 5 to 15"
+
+
+def test_a_counter_is_shown_as_its_rate(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = Series.of("sent_bytes_total", pump="P9").key
+    time = NOW - np.arange(100, dtype=np.int64)[::-1] * 10 * S
+    served.on_loop(
+        lambda: served.hub.put(Batch(SeriesTable.of([key]), np.zeros(100, np.int32), time, np.arange(100) * 50.0))
+    )
+    assert view(served)["rate"] is False
+    monkeypatch.setattr(module, "MAX_REPLAYED", 10)
+    chart = view(served, series='sent_bytes_total{pump="P9"}', width=50)
+    assert chart["rate"] is True
+    assert {round(value, 6) for value in chart["values"] if value is not None} == {5.0}

@@ -14,6 +14,7 @@ from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import why
 from almenara.model.time import HOUR_NS
+from almenara.pipeline.kinds import COUNTER, as_judged, kind_of
 from almenara.plot.gaps import gaps, with_gaps
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
@@ -28,6 +29,8 @@ MAX_REPLAYED = 500_000
 MAX_ANOMALIES = 1000
 _MS = 1_000_000
 _JOURNAL = 1000
+#: At this distance there is no band.
+_NO_BAND: Mapping[str, Any] = {"lower": [], "upper": [], "yhat": [], "anomalies": [], "decimated": True}
 
 
 class View:
@@ -46,19 +49,21 @@ class View:
         width = params.whole("width", 800, 10, 10_000)
         if end <= start:
             raise HttpError(400, "end must be after start")
-        chart = await self._chart(id, start, end, width)
+        about, key = self._pipeline.metadata.of(id), self._pipeline.index.keys[id]
+        rate = kind_of(key, about) == COUNTER
+        chart = await self._chart(id, start, end, width, rate)
         series = self._pipeline.index[id]
         alarms = self._pipeline.alarms
         changes = [*(a.last for a in alarms.open()), *alarms.journal(limit=_JOURNAL)]
         spans = alarm_spans((one for one in changes if one.series == series), start, end)
-        about = self._pipeline.metadata.of(id)
-        return json_response({"series": str(series), "unit": about.unit, "kind": about.kind, **chart, "alarms": spans})
+        told = {"series": str(series), "unit": about.unit, "kind": about.kind, "rate": rate}
+        return json_response({**told, **chart, "alarms": spans})
 
-    async def _chart(self, id: int, start: int, end: int, width: int) -> dict[str, Any]:
+    async def _chart(self, id: int, start: int, end: int, width: int, rate: bool) -> dict[str, Any]:
         one = selection(self._pipeline, np.array([id], np.int32))
         counts = await self._pipeline.read(one, start, end, end - start, "count")
         if np.asarray(counts.value).sum() > MAX_REPLAYED:
-            return await self._wide(one, start, end, width)
+            return await self._wide_rate(one, start, end, width) if rate else await self._wide(one, start, end, width)
         replayed = await self._pipeline.replay(one.id, start, end)
         return judged_chart(replayed.batch, replayed.verdict, start, end, width, replayed.causes)
 
@@ -70,9 +75,17 @@ class View:
         times = np.column_stack((np.asarray(lowest.time), np.asarray(highest.time) + every // 2)).ravel()
         values = np.column_stack((np.asarray(lowest.value), np.asarray(highest.value))).ravel()
         middles, next_ns = gaps(np.asarray(lowest.time), every)
-        none: list[float] = []
-        return {**_drawn(times, {"values": values}, middles, next_ns), "lower": none, "upper": none, "yhat": none,
-                "anomalies": [], "decimated": True}  # fmt: skip
+        return {**_drawn(times, {"values": values}, middles, next_ns), **_NO_BAND}
+
+    async def _wide_rate(self, one: Any, start: int, end: int, width: int) -> dict[str, Any]:
+        """The same of a counter: its mean rate from pixel to pixel."""
+        every = -(-(end - start) // width)
+        last = await self._pipeline.read(one, start, end, every, "last")
+        n = len(last)
+        rates = as_judged(Batch(last.series, np.zeros(n, np.int32), last.time, last.value), np.array([COUNTER]))
+        time = np.asarray(last.time)
+        middles, next_ns = gaps(time, every)
+        return {**_drawn(time, {"values": np.asarray(rates.value)}, middles, next_ns), **_NO_BAND}
 
 
 def judged_chart(

@@ -1,6 +1,6 @@
 /** The hub's HTTP API, as promises. Every failure becomes an ApiError whose message can be shown as it is. */
 
-import { unitOf } from "./format.js";
+import { perSecond, unitOf } from "./format.js";
 import { parseSeries } from "./selector.js";
 
 /** @typedef {import("./selector.js").LabelSet} LabelSet */
@@ -72,7 +72,8 @@ export async function view(text, start, end, width, signal) {
   const query = new URLSearchParams({ series: text, start: String(Math.floor(start)), end: String(Math.ceil(end)),
     width: String(Math.max(50, Math.round(width))) });
   const found = await ask(`view?${query}`, { signal });
-  return { ...found, unit: unitOf(found.unit, parseSeries(found.series).__name__) };
+  const unit = unitOf(found.unit, parseSeries(found.series).__name__);
+  return { ...found, unit: found.rate ? perSecond(unit) : unit };
 }
 
 export function breakSomething(fault) {

@@ -21,6 +21,12 @@ export function unitOf(unit, name) {
   return unit || (SUFFIXES.find(([pattern]) => pattern.test(name))?.[1] ?? "");
 }
 
+/** The unit of how fast something counts: "B" -> "B/s", "s" -> "" (seconds in a second), "" -> "/s". */
+export function perSecond(unit) {
+  const symbol = unitSymbol(unit);
+  return symbol === "s" ? "" : `${symbol}/s`;
+}
+
 /**
  * One scale for all numbers of an axis.
  * @param {number} size  the largest number shown
