@@ -33,6 +33,12 @@ class SwitchedHub(Hub):
             DataFolder(self._folder), Memory(), options, alarms=lambda index: NoAlarms(), clock=lambda: self.now
         )
 
+    def __enter__(self) -> SwitchedHub:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
     @property
     def feed(self) -> Feed[Any]:
         """What listeners of things hear."""

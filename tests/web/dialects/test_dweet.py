@@ -185,45 +185,40 @@ def test_a_hub_that_cannot_take_it_says_when_to_come_again(served: Hub, monkeypa
 
 
 def test_documents_outlive_a_restart_and_end_after_their_time(tmp_path: Path) -> None:
-    first = switched(tmp_path / "hub", "dweet")
-    get(first, "/dweet/for/kept?a=1")
-    first.stop()
-    second = switched(tmp_path / "hub", "dweet")
-    assert get(second, "/get/latest/dweet/for/kept").json()["with"][0]["content"] == {"a": 1}
-    second.now = NOW + 86_401 * S
-    assert get(second, "/get/latest/dweet/for/kept").status_code == 404
-    second.stop()
+    with switched(tmp_path / "hub", "dweet") as first:
+        get(first, "/dweet/for/kept?a=1")
+    with switched(tmp_path / "hub", "dweet") as second:
+        assert get(second, "/get/latest/dweet/for/kept").json()["with"][0]["content"] == {"a": 1}
+        second.now = NOW + 86_401 * S
+        assert get(second, "/get/latest/dweet/for/kept").status_code == 404
 
 
 def test_with_a_token_the_key_of_a_thing_is_enough_for_this_thing(tmp_path: Path) -> None:
-    hub = switched(tmp_path / "hub", "dweet", token="the token", dweet={"keys": {"safe": Secret(KEY)}})
-    for path, status in (
-        (f"/dweet/for/safe?a=1&key={KEY}", 200),
-        (f"/get/latest/dweet/for/safe?key={KEY}", 200),
-        ("/dweet/for/other?a=1&key=the%20token", 200),
-        ("/dweet?a=1&p=the%20token", 200),
-        (f"/dweet/for/other?a=1&key={KEY}", 401),
-        ("/dweet/for/safe?a=1&key=wrong", 401),
-        ("/dweet/for/safe?a=1", 401),
-        (f"/api/v1/sources?key={KEY}", 401),
-        (f"/write/dweet/for/safe?key={KEY}", 401),
-    ):
-        assert get(hub, path).status_code == status, path
-    assert "token" not in get(hub, "/get/latest/dweet/for/other?key=the%20token").text
-    hub.stop()
+    with switched(tmp_path / "hub", "dweet", token="the token", dweet={"keys": {"safe": Secret(KEY)}}) as hub:
+        for path, status in (
+            (f"/dweet/for/safe?a=1&key={KEY}", 200),
+            (f"/get/latest/dweet/for/safe?key={KEY}", 200),
+            ("/dweet/for/other?a=1&key=the%20token", 200),
+            ("/dweet?a=1&p=the%20token", 200),
+            (f"/dweet/for/other?a=1&key={KEY}", 401),
+            ("/dweet/for/safe?a=1&key=wrong", 401),
+            ("/dweet/for/safe?a=1", 401),
+            (f"/api/v1/sources?key={KEY}", 401),
+            (f"/write/dweet/for/safe?key={KEY}", 401),
+        ):
+            assert get(hub, path).status_code == status, path
+        assert "token" not in get(hub, "/get/latest/dweet/for/other?key=the%20token").text
 
 
 def test_a_topic_filter_chooses_other_rules(tmp_path: Path) -> None:
     topics = {"dweet/+": {"state_keys": ["mode"], "topic_label": "thing"}}
-    hub = switched(tmp_path / "hub", "dweet", topics=topics)
-    get(hub, "/dweet/for/heating?mode=heat&temp=20")
-    assert values(hub, 'mode{mode="heat",thing="dweet/heating"}') == [1.0]
-    assert values(hub, 'temp{thing="dweet/heating"}') == [20.0]
-    hub.stop()
+    with switched(tmp_path / "hub", "dweet", topics=topics) as hub:
+        get(hub, "/dweet/for/heating?mode=heat&temp=20")
+        assert values(hub, 'mode{mode="heat",thing="dweet/heating"}') == [1.0]
+        assert values(hub, 'temp{thing="dweet/heating"}') == [20.0]
 
 
 def test_it_is_off_unless_switched_on(tmp_path: Path) -> None:
-    hub = switched(tmp_path / "hub")
-    for path in ("/dweet?a=1", "/dweet/for/x?a=1", "/get/latest/dweet/for/x", "/queue/x", "/input/x", "/output/x"):
-        assert get(hub, path).status_code == 404
-    hub.stop()
+    with switched(tmp_path / "hub") as hub:
+        for path in ("/dweet?a=1", "/dweet/for/x?a=1", "/get/latest/dweet/for/x", "/queue/x", "/input/x", "/output/x"):
+            assert get(hub, path).status_code == 404

@@ -243,23 +243,20 @@ def test_a_hub_that_cannot_take_it_says_when_to_come_again(served: Hub, monkeypa
 
 
 def test_with_a_token_the_keys_of_a_stream_are_enough_for_it(tmp_path: Path) -> None:
-    hub = switched(tmp_path / "hub", "phant", token="the token", streams=STREAMS)
-    assert push(hub, "open", n=1).status_code == 200
-    assert hub.client.get("/output/open.json").json()[0]["n"] == "1"
-    assert hub.client.get("/output/Pub1.json").status_code == 401
-    assert hub.client.get("/output/Pub1.json", headers={"phant-private-key": PRIVATE}).status_code == 200
-    assert hub.client.get("/output/Pub1.json", headers={"authorization": "Bearer the token"}).status_code == 200
-    assert hub.client.get("/input/open", params={"n": 1}).status_code == 401
-    assert hub.client.get("/input/Pub1", params={"n": 1, "private_key": "wrong"}).status_code == 401
-    assert hub.client.get("/api/v1/sources", headers={"phant-private-key": PRIVATE}).status_code == 401
-    hub.stop()
+    with switched(tmp_path / "hub", "phant", token="the token", streams=STREAMS) as hub:
+        assert push(hub, "open", n=1).status_code == 200
+        assert hub.client.get("/output/open.json").json()[0]["n"] == "1"
+        assert hub.client.get("/output/Pub1.json").status_code == 401
+        assert hub.client.get("/output/Pub1.json", headers={"phant-private-key": PRIVATE}).status_code == 200
+        assert hub.client.get("/output/Pub1.json", headers={"authorization": "Bearer the token"}).status_code == 200
+        assert hub.client.get("/input/open", params={"n": 1}).status_code == 401
+        assert hub.client.get("/input/Pub1", params={"n": 1, "private_key": "wrong"}).status_code == 401
+        assert hub.client.get("/api/v1/sources", headers={"phant-private-key": PRIVATE}).status_code == 401
 
 
 def test_rows_outlive_a_restart(tmp_path: Path) -> None:
-    first = switched(tmp_path / "hub", "phant", streams=STREAMS)
-    push(first, "Pub1", n=1)
-    first.stop()
-    second = switched(tmp_path / "hub", "phant", streams=STREAMS)
-    push(second, "Pub1", n=2)
-    assert [row["n"] for row in second.client.get("/output/Pub1.json").json()] == ["2", "1"]
-    second.stop()
+    with switched(tmp_path / "hub", "phant", streams=STREAMS) as first:
+        push(first, "Pub1", n=1)
+    with switched(tmp_path / "hub", "phant", streams=STREAMS) as second:
+        push(second, "Pub1", n=2)
+        assert [row["n"] for row in second.client.get("/output/Pub1.json").json()] == ["2", "1"]

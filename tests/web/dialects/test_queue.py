@@ -157,13 +157,12 @@ def test_a_hub_with_little_disk_takes_nothing(served: Hub, monkeypatch: pytest.M
 
 
 def test_with_a_token_queues_need_it(tmp_path: Path) -> None:
-    hub = switched(tmp_path / "hub", "queue", token="the token")
-    assert hub.client.post("/queue/a", json=1).status_code == 401
-    assert hub.client.get("/queue/a?key=the%20token").status_code == 401
-    bearer = {"authorization": "Bearer the token"}
-    assert hub.client.post("/queue/a", json=1, headers=bearer).status_code == 200
-    assert hub.client.get("/a", headers=bearer).status_code == 404  # at the root only by configuration
-    hub.stop()
+    with switched(tmp_path / "hub", "queue", token="the token") as hub:
+        assert hub.client.post("/queue/a", json=1).status_code == 401
+        assert hub.client.get("/queue/a?key=the%20token").status_code == 401
+        bearer = {"authorization": "Bearer the token"}
+        assert hub.client.post("/queue/a", json=1, headers=bearer).status_code == 200
+        assert hub.client.get("/a", headers=bearer).status_code == 404  # at the root only by configuration
 
 
 def test_kill_9_loses_no_acknowledged_document_and_gives_none_twice(tmp_path: Path) -> None:
@@ -176,12 +175,14 @@ def test_kill_9_loses_no_acknowledged_document_and_gives_none_twice(tmp_path: Pa
     ]
     for thread in threads:
         thread.start()
-    wait_until(lambda: len(taken) > 50 and len(acknowledged) > 100, "documents to come and go")
-    for path in ("/dweet/for/killed?level=4", "/input/killed?private_key=a%20private%20key&level=5"):
-        assert hub.get(path)[0] == 200
-    hub.kill()
-    for thread in threads:
-        thread.join(20)
+    try:
+        wait_until(lambda: len(taken) > 50 and len(acknowledged) > 100, "documents to come and go")
+        for path in ("/dweet/for/killed?level=4", "/input/killed?private_key=a%20private%20key&level=5"):
+            assert hub.get(path)[0] == 200
+    finally:
+        hub.kill()
+        for thread in threads:
+            thread.join(20)
     with hub:
         left = list(iter(lambda: next_of(hub), None))
         assert hub.json("/get/latest/dweet/for/killed")["with"][0]["content"] == {"level": 4}
