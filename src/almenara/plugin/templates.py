@@ -256,8 +256,9 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
-from almenara.model.batch import Batch, Event
+from almenara.model.batch import Batch, Column, Event
 from almenara.model.errors import StoreError
+from almenara.model.series import SeriesList
 from almenara.plugin.contracts import Selection
 
 FUNCTIONS: dict[str, Callable[[list[float]], float]] = {
@@ -363,24 +364,36 @@ class _Reader:
             known = [(i, t // every_ns * every_ns, v) for i, t, v in rows if not math.isnan(v)]
             groups = ((place, [v for _, _, v in g]) for place, g in groupby(known, key=lambda row: row[:2]))
             rows = [(*place, float(FUNCTIONS[how](values))) for place, values in groups]
-        return self._batch(selection, rows)
+        return self._batch(selection.series, rows)
 
     def last(self, selection: Selection, before: int | None = None) -> Batch:
         """The last row of each series, ordered by id."""
         ids = set(map(int, selection.id))
         found = sorted((i, t, v) for (i, t), (_, v) in self._store.rows.items() if i in ids)
         newest = {i: (i, t, v) for i, t, v in found if before is None or t < before}
-        return self._batch(selection, list(newest.values()))
+        return self._batch(selection.series, list(newest.values()))
+
+    def find(self, series: SeriesList, id: Column, time: Column) -> Batch:
+        """The rows stored under exactly these (id, time), which are ordered by both, each once."""
+        places = [(int(i), int(t)) for i, t in zip(id, time, strict=True)]
+        if sorted(set(places)) != places:
+            raise StoreError("rows to find must be sorted by (id, time), each once")
+        rows = self._store.rows
+        return self._batch(series, [(*place, rows[place][1]) for place in places if place in rows])
+
+    def read_events(self, start: int, end: int, limit: int = 1000) -> list[Event]:
+        """The newest events in [start, end), newest first."""
+        return self._store.read_events(start, end, limit)
 
     def close(self) -> None:
         """Nothing to give back."""
 
     @staticmethod
-    def _batch(selection: Selection, rows: list[tuple[int, int, float]]) -> Batch:
+    def _batch(series: SeriesList, rows: list[tuple[int, int, float]]) -> Batch:
         from array import array
 
         ids, times, values = zip(*rows, strict=True) if rows else ((), (), ())
-        return Batch(selection.series, array("i", ids), array("q", times), array("d", values))
+        return Batch(series, array("i", ids), array("q", times), array("d", values))
 '''
 
 TASK = '''\
