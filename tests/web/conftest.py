@@ -26,6 +26,7 @@ from almenara.model.series import Series
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.origins import Origins
 from almenara.plugin.contracts import Context, Packet, Selection
 from almenara.query import evaluate, parse
 from almenara.web.app import create_app
@@ -84,6 +85,7 @@ class Twin:
         self.feed: Feed[Any] = Feed()
         self.demo: TwinDemo | None = None
         self.metadata = KnownMetadata(memory)
+        self.origins = Origins(memory)
         self.events: list[Event] = []
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}
         self.now, self.refusing, self.reasons = NOW, None, []

@@ -16,11 +16,14 @@ from almenara.pipeline.database import Database
 
 #: Names that are kept; they come from outside. Past it a series is known by its own name only.
 MAX_ORIGINS = 100_000
+#: Databases that are remembered, and how long a name may be.
+MAX_DATABASES, MAX_NAME = 1000, 255
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS series_origin (
     name TEXT NOT NULL, measurement TEXT NOT NULL, field TEXT NOT NULL,
     PRIMARY KEY (name, measurement, field)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS database_name (name TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
 #: (name of the series, measurement, field)
@@ -35,6 +38,7 @@ class Origins:
         self._db, self._lock = Database(connect, _SCHEMA), threading.Lock()
         with self._db.read() as db:
             rows = db.execute("SELECT name, measurement, field FROM series_origin").fetchall()
+            self._databases = {name for (name,) in db.execute("SELECT name FROM database_name")}
         self._known: set[Origin] = set(rows)
         self._by_name: dict[str, tuple[tuple[str, str], ...]] = {}
         self._enter(rows)
@@ -62,6 +66,22 @@ class Origins:
                 self._enter(new)
             for one, origins in noted.items():
                 self._seen[one] = len(origins)
+
+    def databases(self) -> frozenset[str]:
+        """The databases that senders have named; all of them are this one store."""
+        return frozenset(self._databases)
+
+    def is_new_database(self, name: str) -> bool:
+        """Whether `keep_database` would remember this name."""
+        return 0 < len(name) <= MAX_NAME and name not in self._databases and len(self._databases) < MAX_DATABASES
+
+    def keep_database(self, name: str) -> None:
+        """Remember a database's name; on disk when this returns. Raises StoreError or DiskFull."""
+        with self._lock:
+            if self.is_new_database(name):
+                with self._db.write() as db:
+                    db.execute("INSERT OR IGNORE INTO database_name VALUES (?)", (name,))
+                self._databases = self._databases | {name}
 
     def _enter(self, rows: Iterable[Origin]) -> None:
         by_name = dict(self._by_name)  # replaced, not changed: readers may be in it

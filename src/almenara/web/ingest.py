@@ -74,11 +74,6 @@ class Ingest:
         codec, _, topic = scope["path"].removeprefix("/ingest/").partition("/")
         await self._write(scope, receive, send, codec, topic)
 
-    async def ping(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """GET, HEAD and POST /ping: 204, and the version that Influx clients look for."""
-        await send(_NO_CONTENT)
-        await send(_EMPTY_BODY)
-
     async def _write(self, scope: Scope, receive: Receive, send: Send, codec: str, topic: str) -> None:
         try:
             outcome = await self.take(scope, receive, codec, topic)

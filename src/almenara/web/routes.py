@@ -60,13 +60,9 @@ def endpoints(floor: Floor) -> list[Endpoint]:
 
 
 def _writes(ingest: Ingest) -> list[Endpoint]:
-    influx = ("db", "rp", "precision", "bucket", "org", "u", "p")
     return [
-        Endpoint("/write", _POST, ingest.influx, influx, plain=True),
-        Endpoint("/api/v2/write", _POST, ingest.influx, influx, plain=True),
         Endpoint("/api/v1/write/json", _POST, ingest.json, ("topic",), plain=True),
         Endpoint("/ingest/{codec}/{topic:path}", _POST, ingest.any_codec, plain=True),
-        Endpoint("/ping", ("GET", "HEAD", "POST"), ingest.ping, plain=True),
     ]
 
 

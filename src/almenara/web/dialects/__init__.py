@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from almenara.web.body import Limits
-from almenara.web.dialects import elastic, otlp, remote_write
+from almenara.web.dialects import elastic, influx, otlp, remote_write
 from almenara.web.ingest import Ingest
 from almenara.web.openapi import Endpoint
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 #: One `endpoints` a dialect.
 DIALECTS: Sequence[Callable[[Pipeline, Ingest, Limits], list[Endpoint]]] = (
     elastic.endpoints,
+    influx.endpoints,
     otlp.endpoints,
     remote_write.endpoints,
 )
