@@ -119,6 +119,60 @@ def test_the_same_pieces_come_again_under_the_same_keys_after_a_kill(
     run(case)
 
 
+def test_a_file_that_took_the_name_of_one_that_was_read_stays_and_is_read(tmp_path: Path) -> None:
+    async def case() -> None:
+        one = link(tmp_path, done=tmp_path / "done")
+        file = tmp_path / "spool" / "service-perfdata.1"
+        file.write_bytes(LINE)
+        receiving = aiter(one.receive())
+        (first,) = await asyncio.wait_for(anext(receiving), 5)
+        file.rename(tmp_path / "spool" / "service-perfdata.1.~1~")  # as `mv --backup` does
+        file.write_bytes(b"2" + LINE)
+        after = asyncio.ensure_future(anext(receiving))
+        first.done(Outcome(1))
+        packets = list(await asyncio.wait_for(after, 5))
+        while len(packets) < 2:
+            after = asyncio.ensure_future(anext(receiving))
+            packets[-1].done(Outcome(1))
+            packets += await asyncio.wait_for(after, 5)
+        assert sorted(p.payload for p in packets) == [b"2" + LINE, LINE]
+        assert next(p.key for p in packets if p.payload == LINE) == first.key  # so the hub knows it
+        for packet in packets:
+            packet.done(Outcome(1))
+        after = asyncio.ensure_future(anext(receiving, None))
+        await until(lambda: not list((tmp_path / "spool").iterdir()))
+        await one.close()
+        await asyncio.wait_for(after, 5)
+        assert len(list((tmp_path / "done").iterdir())) == 2
+
+    run(case)
+
+
+def test_a_file_that_was_being_taken_away_at_a_kill_comes_again_under_its_key(tmp_path: Path) -> None:
+    async def case() -> None:
+        one = link(tmp_path)
+        (tmp_path / "spool" / ".service-perfdata.1.taken").write_bytes(LINE)
+        async with Hub(one) as hub:
+            await until(lambda: not list((tmp_path / "spool").iterdir()))
+        (packet,) = hub.packets
+        assert packet.key == _spool.key_of(0, LINE)
+
+    run(case)
+
+
+def test_a_file_in_done_is_never_overwritten(tmp_path: Path) -> None:
+    async def case() -> None:
+        one = link(tmp_path, done=tmp_path / "done")
+        file = tmp_path / "spool" / "service-perfdata.1"
+        async with Hub(one):
+            for text in (LINE, b"2" + LINE, b"3" + LINE):
+                file.write_bytes(text)
+                await until(lambda: not file.exists())
+        assert sorted(p.read_bytes() for p in (tmp_path / "done").iterdir()) == [b"2" + LINE, b"3" + LINE, LINE]
+
+    run(case)
+
+
 def test_a_file_is_not_read_while_it_is_written(tmp_path: Path) -> None:
     async def case() -> None:
         one = link(tmp_path)

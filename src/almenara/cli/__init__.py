@@ -179,6 +179,29 @@ def _ledger(
     run(url, as_json=as_json, token=token)
 
 
+@app.command("help")
+def _help(
+    topic: Annotated[str, typer.Argument(metavar="[TOPIC]", help="nagios; without one the topics are listed.")] = "",
+    system: Annotated[
+        str, typer.Option("--for", metavar="SYSTEM", help="nagios4, naemon, icinga or icinga2.")
+    ] = "nagios4",
+    spool: Annotated[
+        str, typer.Option(metavar="DIR", help="Folder that perfdata files are left in.")
+    ] = "/var/spool/almenara/nagios",
+    rules: Annotated[
+        bool, typer.Option("--rules", help="Print rules of the thresholds that the hub saw in perfdata.")
+    ] = False,
+    url: Annotated[
+        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub, for --rules.")
+    ] = "http://127.0.0.1:8642",
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Print the lines to paste into the configuration of other systems, so that they send to a hub."""
+    from almenara.cli.help import run
+
+    run(topic, system=system, spool=spool, rules=rules, url=url, token=token)
+
+
 def main(args: Sequence[str] | None = None) -> None:
     """The program `almenara`. Exits with 0, with 1 where something failed, with 2 where it was called wrongly."""
     _call(app, "almenara", args)

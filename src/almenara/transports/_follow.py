@@ -79,7 +79,7 @@ class Follow:
         place.head = _digest(os.pread(file, place.head_bytes, 0))
         self._place = place
         self._note()
-        return Piece(path, place.kept, payload, key_of(f"{self._path}:{place.inode}", place.kept, payload), False)
+        return Piece(path, place.inode, place.kept, payload, key_of(place.kept, payload), False)
 
     def _note(self) -> None:
         if self._place is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +14,25 @@ PIECE_BYTES = 1 << 20
 _UNFINISHED_S = 60.0
 #: What a file is renamed to in which nothing can be read.
 UNREADABLE = ".unreadable"
+#: What a file is called, behind a dot, while it is taken away.
+_TAKEN = ".taken"
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Whole lines of a file, from byte `start` on. key: the same for the same lines of the same file."""
+    """Whole lines of a file, from byte `start` on. key: the same for the same lines at the same place."""
 
     path: Path
+    inode: int  # which file it is: another one may have taken its name since
     start: int
     payload: bytes
     key: str
     last: bool  # nothing follows it
+
+    @property
+    def file(self) -> tuple[str, int]:
+        """Which file it is of."""
+        return self.path.name, self.inode
 
     @property
     def end(self) -> int:
@@ -32,15 +40,18 @@ class Piece:
         return self.start + len(self.payload)
 
 
-def pieces(path: Path, start: int, most: int, who: str = "") -> Iterator[Piece]:
-    """A whole file from `start` on, at most about so many bytes. Where it is cut depends on its bytes alone."""
-    size = path.stat().st_size
+def pieces(path: Path, start: Callable[[int], int], most: int) -> Iterator[Piece]:
+    """A whole file from a byte on (by its inode), at most about so many bytes. Where it is cut depends on its bytes."""
     with path.open("rb") as file:
-        at = start
-        while at < size and at - start < most:
+        about = os.fstat(file.fileno())
+        size, inode = about.st_size, about.st_ino
+        at = first = start(inode)
+        while at < size and at - first < most:
             payload = cut(os.pread(file.fileno(), min(PIECE_BYTES, size - at), at), whole=at + PIECE_BYTES >= size)
-            yield Piece(path, at, payload, key_of(who or path.name, at, payload), at + len(payload) >= size)
+            yield Piece(path, inode, at, payload, key_of(at, payload), at + len(payload) >= size)
             at += len(payload)
+        if not size:
+            yield Piece(path, inode, 0, b"", "", True)
 
 
 def cut(payload: bytes, *, whole: bool = False) -> bytes:
@@ -49,11 +60,37 @@ def cut(payload: bytes, *, whole: bool = False) -> bytes:
     return payload if whole or not end else payload[:end]
 
 
-def key_of(who: str, start: int, payload: bytes) -> str:
-    """A name for these bytes at this place: sent again under it they are answered, not kept twice."""
-    found = hashlib.blake2b(f"{who}\0{start}\0".encode(errors="surrogateescape"), digest_size=20)
-    found.update(payload)
-    return found.hexdigest()
+def key_of(start: int, payload: bytes) -> str:
+    """A name for these bytes at this place: sent again under it they are answered, not kept twice. The name of the file
+    is no part of it, since whoever rotates files may rename them at any time."""
+    return hashlib.blake2b(b"%d\0" % start + payload, digest_size=20).hexdigest()
+
+
+def take_away(piece: Piece, aim: Path | None) -> None:
+    """Move the file of a piece to `aim`, or delete it; where another file has its name by now, that one stays.
+
+    Raises OSError."""
+    claimed = piece.path.with_name(f".{piece.path.name}{_TAKEN}")
+    try:
+        piece.path.rename(claimed)
+    except FileNotFoundError:
+        return  # renamed by whoever rotates files: it comes again under its new name, and is known by its bytes
+    if claimed.stat().st_ino != piece.inode:
+        claimed.rename(unused(piece.path))
+    elif aim is None:
+        claimed.unlink()
+    else:
+        aim.parent.mkdir(parents=True, exist_ok=True)
+        claimed.rename(unused(aim))
+
+
+def unused(path: Path) -> Path:
+    """The path, or the same with a number at its end that no file has yet."""
+    number, found = 0, path
+    while found.exists():
+        number += 1
+        found = path.with_name(f"{path.name}.{number}")
+    return found
 
 
 class Watch:
@@ -62,6 +99,14 @@ class Watch:
     def __init__(self, folder: Path, pattern: str):
         self._folder, self._pattern = folder, pattern
         self._seen: dict[tuple[str, int], tuple[int, int, float]] = {}
+
+    def give_back(self) -> None:
+        """Files that were being taken away when the hub was killed get their names back; they are known by their bytes.
+        Without the folder nothing happens."""
+        for path in self._folder.glob(f".*{_TAKEN}"):
+            name = path.name[1 : -len(_TAKEN)]
+            if path.with_name(name).match(self._pattern):
+                path.rename(unused(path.with_name(name)))
 
     def look(self) -> list[Path]:
         """Files to read, the oldest first. Raises OSError where the folder cannot be read."""

@@ -11,6 +11,7 @@ import hashlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from almenara.plugin.contracts import Outcome, Packet
 from almenara.plugin.options import Range
 from almenara.transports._follow import Follow
 from almenara.transports._listen import ask
-from almenara.transports._spool import UNREADABLE, Piece, Watch, pieces
+from almenara.transports._spool import UNREADABLE, Piece, Watch, pieces, take_away
 
 #: Bytes handed on at a time.
 _MOST_BYTES = 4 << 20
@@ -64,8 +65,10 @@ class Nagios:
         self._watch = Watch(spool, pattern) if spool is not None else None
         self._follow = list(follow)
         self._places = folder
-        self._stays: set[tuple[str, int]] = set()  # committed files that cannot be removed, by name and number
-        self._at: dict[Path, tuple[int, bool]] = {}  # files begun: the byte to go on from, whether a line was readable
+        # By name and inode, since both are given again: committed files that cannot be removed; and of files begun the
+        # byte to go on from, and whether any line was readable.
+        self._stays: set[tuple[str, int]] = set()
+        self._at: dict[tuple[str, int], tuple[int, bool]] = {}
         self._closed = asyncio.Event()
         self.problem = ""
 
@@ -73,6 +76,8 @@ class Nagios:
         """What is in the files, piece by piece; nothing more before the last piece is committed."""
         self._closed = asyncio.Event()
         self._at = {}
+        if self._watch is not None:
+            await asyncio.to_thread(self._watch.give_back)
         following = await asyncio.to_thread(lambda: [Follow(path, self._notes_of(path)) for path in self._follow])
         while not self._closed.is_set():
             found = await asyncio.to_thread(self._look)
@@ -124,53 +129,48 @@ class Nagios:
         for path in paths:
             if left <= 0:
                 break
-            if _name_of(path) in self._stays:
+            try:
+                new = list(pieces(path, partial(self._begin_of, path.name), left))
+            except FileNotFoundError:  # renamed by whoever rotates files
                 continue
-            start, _ = self._at.get(path, (0, False))
-            new = list(pieces(path, start, left))
-            if not new:
-                self._retire(path, readable=True)
+            if not new or new[0].file in self._stays:
+                continue
+            if not new[0].payload:
+                self._retire(new[0], readable=True)
+                continue
             found += new
             left -= sum(len(piece.payload) for piece in new)
         return found
 
+    def _begin_of(self, name: str, inode: int) -> int:
+        return self._at.get((name, inode), (0, False))[0]
+
     def _settle(self, found: Sequence[Piece], outcomes: Sequence[Outcome]) -> None:
         """Go on behind pieces that are committed, and let go of files whose last one is."""
-        broken: set[Path] = set()
+        broken: set[tuple[str, int]] = set()
         for piece, outcome in zip(found, outcomes, strict=False):
-            if piece.path in broken:
+            if piece.file in broken or not _is_settled(outcome):
+                broken.add(piece.file)
                 continue
-            if not _is_settled(outcome):
-                broken.add(piece.path)
-                continue
-            readable = self._at.get(piece.path, (0, False))[1] or outcome.error is None
-            self._at[piece.path] = (piece.end, readable)
+            readable = self._at.get(piece.file, (0, False))[1] or outcome.error is None
+            self._at[piece.file] = (piece.end, readable)
             if piece.last:
-                self._retire(piece.path, readable=readable)
+                self._retire(piece, readable=readable)
 
-    def _retire(self, path: Path, *, readable: bool) -> None:
-        name = _name_of(path)
-        self._at.pop(path, None)
+    def _retire(self, piece: Piece, *, readable: bool) -> None:
+        path = piece.path
+        self._at.pop(piece.file, None)
+        aim = self._done / path.name if self._done is not None else None
         try:
-            if not readable:
-                path.rename(path.with_name(path.name + UNREADABLE))
-            elif self._done is not None:
-                self._done.mkdir(parents=True, exist_ok=True)
-                path.rename(self._done / path.name)
-            else:
-                path.unlink()
+            take_away(piece, aim if readable else path.with_name(path.name + UNREADABLE))
         except OSError as error:
-            self._stays.add(name)
+            self._stays.add(piece.file)
             self.problem = f"{path}: is read and cannot be removed: {error.strerror}; let the hub's user write there"
 
 
 def _grown(following: Sequence[Follow]) -> list[tuple[Follow, Piece]]:
     found = [(one, one.next()) for one in following]
     return [(one, piece) for one, piece in found if piece is not None]
-
-
-def _name_of(path: Path) -> tuple[str, int]:
-    return path.name, path.lstat().st_ino
 
 
 def _is_settled(outcome: Outcome) -> bool:
