@@ -146,6 +146,8 @@ def test_metadata_speaks_of_all_series_of_a_family() -> None:
     )
     told = read(message).metadata
     assert told[b"requests_total"] == Metadata("", "counter", "All.")
+    openmetrics = read(WriteRequest(metadata=[{"type": 1, "metric_family_name": "jobs", "unit": "1"}])).metadata
+    assert openmetrics[b"jobs_total"] == openmetrics[b"jobs"] == Metadata("1", "counter", "")
     assert (
         told[b"latency_seconds_bucket"] == told[b"latency_seconds_sum"] == Metadata("seconds", "histogram", "How long.")
     )

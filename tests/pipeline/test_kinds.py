@@ -17,10 +17,12 @@ from almenara.model.batch import Batch
 from almenara.model.series import Metadata, Series, SeriesTable, encode_key
 from almenara.model.time import MINUTE_NS, NS
 from almenara.pipeline.counters import Counters
+from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, Watch
-from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, Rates, kind_of
+from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, Rates, kind_of, kinds_of
+from almenara.pipeline.metadata import KnownMetadata
 from almenara.testing.hub import Clock, pipeline
 
 NOW = 1_790_000_000 * NS
@@ -47,6 +49,22 @@ def test_metadata_says_what_a_series_is_and_else_its_name(
     name: str, labels: dict[str, str], kind: str, expected: int
 ) -> None:
     assert kind_of(encode_key(name, labels), Metadata(kind=kind)) == expected
+
+
+def test_kinds_of_many_series_are_those_of_each(tmp_path: Path) -> None:
+    index = SeriesIndex()
+    names = ("octets", "latency_bucket", "jobs_total", "x")
+    index.add([encode_key(name, labels) for name in names for labels in ({}, {"le": "1"}, {"host": "a"})])
+    folder = DataFolder(tmp_path)
+    known = KnownMetadata(folder.database, index)
+    one = encode_key("octets", {"host": "a"})
+    told = {b"octets": Metadata(kind="counter"), one: Metadata(kind="gauge"), b"jobs_total": Metadata(kind="gauge")}
+    known.keep(known.changes(told))
+    ids = np.arange(len(index))[::-1]
+    expected = [kind_of(index.keys[id], known.of(id)) for id in ids.tolist()]
+    assert kinds_of(index, known, ids).tolist() == expected
+    assert set(expected) == {GAUGE, COUNTER, HISTOGRAM}
+    folder.close()
 
 
 def rates(values: list[float], kind: int = COUNTER, step_s: int = 10) -> list[float]:
@@ -134,14 +152,14 @@ def test_what_is_known_of_counters_goes_with_the_state() -> None:
     assert step(second, 240, at=2)[0].tolist() == [2.0]
 
 
-def test_a_series_that_turns_out_to_be_a_counter_is_judged_again(tmp_path: Path) -> None:
+@pytest.mark.parametrize("told", [Series.of("octets", host="a").key, b"octets"])
+def test_a_series_that_turns_out_to_be_a_counter_is_judged_again(tmp_path: Path, told: bytes) -> None:
     async def run(hub: Pipeline) -> None:
         await hub.start()
-        key = Series.of("octets").key
+        key = Series.of("octets", host="a").key
         await hub.commit(Batch.of((key, NOW + k * MINUTE_NS, 60.0 * k) for k in range(100)))
         await hub.settle()
-        hub.metadata.keep(hub.metadata.changes(hub.index, {key: Metadata(kind="counter")}))
-        hub._judge.kinds.note([0])
+        hub._judge.kinds.note(hub.metadata.keep(hub.metadata.changes({told: Metadata(kind="counter")})))
         await hub.commit(Batch.of([(key, NOW + 100 * MINUTE_NS, 6000.0)]))
         await hub.settle()
         assert hub.to_judge_again == 1

@@ -346,9 +346,9 @@ def test_metadata_outlives_the_hub_and_the_last_one_wins(tmp_path: Path) -> None
         hub = hub_on(tmp_path, store)
         await hub.start()
         assert hub.metadata.of(hub.index.find([b"pump"])[0]) == Metadata("Pa", "gauge", "the pump")
-        assert hub.metadata.by_name(hub.index) == {"pump": [Metadata("Pa", "gauge", "the pump")]}
+        assert hub.metadata.by_name() == {"pump": [Metadata("Pa", "gauge", "the pump")]}
         assert hub.metadata.of(99) == Metadata()
-        assert hub.metadata.changes(hub.index, {b"not there": Metadata("m")}) == []
+        assert hub.metadata.changes({Series.of("not_there", host="a").key: Metadata("m")}) == []
         await hub.stop()
 
     asyncio.run(scenario())

@@ -84,7 +84,7 @@ class Twin:
         self.index, self.counters, self.alarms = SeriesIndex(), Counters(), TwinAlarms()
         self.feed: Feed[Any] = Feed()
         self.demo: TwinDemo | None = None
-        self.metadata = KnownMetadata(memory)
+        self.metadata = KnownMetadata(memory, self.index)
         self.origins = Origins(memory)
         self.events: list[Event] = []
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}

@@ -140,6 +140,8 @@ def _metadata(payload: bytes, spans: np.ndarray) -> dict[bytes, Metadata]:
             help.decode(errors="replace")[:_MAX_HELP],
         )
         found[encode_key(family)] = about
+        if about.kind == "counter" and not family.endswith("_total"):  # OpenMetrics leaves it to the series
+            found[encode_key(family + "_total")] = about
         if type in (_HISTOGRAM, _SUMMARY):
             part = about if type == _HISTOGRAM else Metadata(about.unit, "counter", about.help)
             for suffix in ("_bucket", "_count", "_sum") if type == _HISTOGRAM else ("_count", "_sum"):

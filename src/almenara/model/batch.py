@@ -72,7 +72,7 @@ class Decoded:
     batch: Batch
     events: Sequence[Event] = ()
     rejected: Sequence[Rejected] = ()
-    metadata: Mapping[bytes, Metadata] = field(default_factory=dict)  # by series key
+    metadata: Mapping[bytes, Metadata] = field(default_factory=dict)  # by series key; a name alone: all of that name
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -100,7 +100,7 @@ class Pipeline:
         self.bus_outage = ""  # why nothing that comes over the bus is kept now, in words; set by `Inputs`
         self.failed = asyncio.Event()
         self.demo: Any = None
-        self.metadata = KnownMetadata(folder.database)
+        self.metadata = KnownMetadata(folder.database, self.index)
         self.origins = Origins(folder.database)
         self.ledger = Ledger(folder.database)
         self._intake = Intake(self.ledger, self.counters, folder.aside, clock)
@@ -144,7 +144,7 @@ class Pipeline:
         take_up(self.index, self._committer.series_log)
         for segment in left:
             self._check_series(segment)
-        self._judge = Judge(self.index, self.options.watches, self.counters, self.metadata.of)
+        self._judge = Judge(self.index, self.options.watches, self.counters, self.metadata)
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
@@ -294,11 +294,10 @@ class Pipeline:
         """What payloads say of series, for those that have one by now."""
         decoded = list(decoded)
         tables = {id(one.batch.series): one.batch.series for one in decoded}.values()
-        changes = [c for one in decoded if one.metadata for c in self.metadata.changes(self.index, one.metadata)]
+        changes = [c for one in decoded if one.metadata for c in self.metadata.changes(one.metadata)]
         try:
             if changes:
-                await asyncio.to_thread(self.metadata.keep, changes)
-                self._judge.kinds.note([id for id, _ in changes])
+                self._judge.kinds.note(await asyncio.to_thread(self.metadata.keep, changes))
             if self.origins.fresh(tables):
                 await asyncio.to_thread(self.origins.keep, tables)
         except (Refused, StoreError) as error:  # the rows are kept; the next payload says it again
@@ -403,7 +402,7 @@ class Pipeline:
         await self.settle()
         watch = self._watch(detector)
         return await self._in_reader(
-            lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata.of)
+            lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata)
         )
 
     def _in_reader(self, work: Callable[[], object]) -> asyncio.Future:
@@ -419,7 +418,7 @@ class Pipeline:
         def replayer(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
             watch = self._watch(detector)
             watched = np.intersect1d(ids, self.index.select((*watch.matchers, NOT_OURS)), assume_unique=True)
-            return replay(reader, self.index, watch, watched, start, end, self.metadata.of)
+            return replay(reader, self.index, watch, watched, start, end, self.metadata)
 
         return StoredRows(self.index, reader, replayer, names)
 

@@ -85,6 +85,8 @@ class SeriesIndex:
         self._labels = KeyTable()  # label names
         self._values = KeyTable()  # label values
         self._labels.add([NAME.encode()])
+        self.names = KeyTable()  # metric names, numbered on their own
+        self._name = _Column()  # by series
         # One row a label of a series, in order of series: (label, value, series).
         self._label, self._value, self._owner = _Column(), _Column(), _Column()
         self._known = 0  # series whose labels are in the columns; set last, so that readers never see half a series
@@ -98,8 +100,8 @@ class SeriesIndex:
     @property
     def nbytes(self) -> int:
         """Memory held, in bytes."""
-        columns = sum(c.view().nbytes for c in (self._label, self._value, self._owner))
-        return columns + sum(table.nbytes for table in (self.keys, self._labels, self._values))
+        columns = sum(c.view().nbytes for c in (self._label, self._value, self._owner, self._name))
+        return columns + sum(table.nbytes for table in (self.keys, self._labels, self._values, self.names))
 
     def find(self, keys: Sequence[bytes]) -> np.ndarray:
         """int32[n]: the id of each key, -1 where it is not known."""
@@ -126,6 +128,8 @@ class SeriesIndex:
         label = np.zeros(n, np.int32)
         label[~is_value] = self._labels.add_joined(*_parts(text, starts[~is_value], cuts[~is_value]))
         label[is_value & ~fresh] = label[~is_value]
+        names = _parts(text, starts[fresh], cuts[fresh])
+        self._name.extend(self.names.add_joined(*names))
         self._label.extend(label[is_value])
         self._value.extend(self._values.add_joined(*_parts(text, starts[is_value], cuts[is_value])))
         self._owner.extend(owner[is_value] + np.int32(first_id))
@@ -158,6 +162,11 @@ class SeriesIndex:
             ]
         satisfied[owner[rows]] = right
         return satisfied
+
+    def name_numbers(self) -> np.ndarray:
+        """int32[len(self)]: the metric name of each series, as its number in `names`."""
+        known = self._known
+        return self._name.view()[:known]
 
     def label_names(self) -> list[str]:
         """Every label name in use, sorted; `__name__` among them."""

@@ -12,10 +12,11 @@ from numba import njit
 
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
-from almenara.model.series import Metadata, SeriesTable, encode_key
+from almenara.model.series import SeriesTable, encode_key
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import NAME, Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
+from almenara.pipeline.metadata import KnownMetadata
 from almenara.plugin.contracts import Detector
 from almenara.query import Matcher
 
@@ -106,7 +107,7 @@ class Judge:
 
     def __init__(
         self, index: SeriesIndex, watches: Sequence[Watch], counters: Counters,
-        metadata: Callable[[int], Metadata] = lambda id: Metadata(),
+        metadata: KnownMetadata | None = None,
     ):  # fmt: skip
         self._index, self._counters = index, counters
         self.watches = tuple(watches)

@@ -7,7 +7,8 @@ a histogram. Parts of histograms are not judged one by one: what moves one moves
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Mapping
 
 import numpy as np
 from numba import njit
@@ -15,10 +16,13 @@ from numba import njit
 from almenara.model.batch import Batch
 from almenara.model.series import EQUALS, FIELD, Metadata
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.metadata import KnownMetadata
 
 GAUGE, COUNTER, HISTOGRAM = np.uint8(0), np.uint8(1), np.uint8(2)
 #: Kinds as metadata names them; all others are gauges.
 _KINDS = {"counter": COUNTER, "histogram": HISTOGRAM}
+
+_UNKNOWN = Metadata()
 
 NEVER = np.iinfo(np.int64).min
 
@@ -35,28 +39,42 @@ def kind_of(key: bytes, about: Metadata) -> np.uint8:
     return COUNTER if name.endswith(b"_total") else GAUGE
 
 
-def kinds_of(index: SeriesIndex, about: Callable[[int], Metadata], ids: np.ndarray) -> np.ndarray:
+def kinds_of(index: SeriesIndex, known: KnownMetadata | None, ids: np.ndarray) -> np.ndarray:
     """uint8[k]: the kind of each of these series."""
-    return np.array([kind_of(index.keys[id], about(id)) for id in ids.tolist()], np.uint8)
+    name = index.name_numbers()[ids].astype(np.int64)
+    text = np.full(len(ids), -1, np.int32) if known is None else known.numbers(ids)
+    # Series of one name of which the same is known are of one kind, unless a label decides.
+    _, first, which = np.unique(name << 32 | (text + 1), return_index=True, return_inverse=True)
+    about = [known.text(number) if known else _UNKNOWN for number in text[first].tolist()]
+    keys = [index.keys[id] for id in ids[first].tolist()]
+    kinds = np.array([kind_of(key, one) for key, one in zip(keys, about, strict=True)], np.uint8)[which]
+    by_label = [
+        not one.kind and key.partition(FIELD)[0].endswith(b"_bucket") for key, one in zip(keys, about, strict=True)
+    ]
+    rows = np.flatnonzero(np.array(by_label, np.bool_)[which])
+    kinds[rows] = [kind_of(index.keys[id], _UNKNOWN) for id in ids[rows].tolist()]
+    return kinds
 
 
 class Kinds:
     """The kind of every series by id; for one thread, but `note` may be called from any."""
 
-    def __init__(self, index: SeriesIndex, about: Callable[[int], Metadata]):
-        self._index, self._about = index, about
+    def __init__(self, index: SeriesIndex, known: KnownMetadata | None):
+        self._index, self._known = index, known
         self._of = np.empty(0, np.uint8)
-        self._noted: list[int] = []
+        self._noted: deque[np.ndarray] = deque()
 
-    def note(self, ids: list[int]) -> None:
+    def note(self, ids: np.ndarray) -> None:
         """The metadata of these series changed."""
-        self._noted.extend(ids)
+        self._noted.append(ids)
 
     def changed(self) -> np.ndarray:
         """int32[k]: series whose kind was taken for another one until now."""
-        noted, self._noted = self._noted, []
-        known = np.unique(np.array([id for id in noted if id < len(self._of)], np.int32))
-        new = kinds_of(self._index, self._about, known)
+        if not self._noted:
+            return np.empty(0, np.int32)
+        noted = np.unique(np.concatenate([self._noted.popleft() for _ in range(len(self._noted))]))
+        known = noted[noted < len(self._of)]  # the kind of others was not asked for yet
+        new = kinds_of(self._index, self._known, known)
         other = known[self._of[known] != new]
         self._of[known] = new
         return other
@@ -65,7 +83,7 @@ class Kinds:
         """uint8[len(index)]."""
         have, now = len(self._of), len(self._index)
         if now > have:
-            self._of = np.concatenate((self._of, kinds_of(self._index, self._about, np.arange(have, now))))
+            self._of = np.concatenate((self._of, kinds_of(self._index, self._known, np.arange(have, now))))
         return self._of
 
 

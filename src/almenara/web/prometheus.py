@@ -113,7 +113,7 @@ class PrometheusApi:
         """GET /api/v1/metadata: type, help and unit by metric name, of those that are known."""
         params = await read_params(request, self._limits)
         limit, each = _limit(params), params.whole("limit_per_metric", 0, 0, 10**12) or MAX_LISTED
-        known = await asyncio.to_thread(self._pipeline.metadata.by_name, self._pipeline.index)
+        known = await asyncio.to_thread(self._pipeline.metadata.by_name)
         if metric := params.text("metric", ""):
             known = {name: texts for name, texts in known.items() if name == metric}
         names = list(known)[:limit]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from google.protobuf import json_format
 from google.rpc import status_pb2  # type: ignore[import-untyped]
@@ -24,6 +25,7 @@ from tests.web.conftest import NOW
 from tests.web.dialects.served import Hub
 
 from almenara.model.errors import DiskFull, Overloaded
+from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, kinds_of
 from almenara.web.body import Limits
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
@@ -108,6 +110,29 @@ def live(tmp_path: Path) -> Iterator[Hub]:
     one = Hub(tmp_path / "hub", clock=time.time_ns)
     yield one
     one.stop()
+
+
+def test_what_the_sdk_says_of_its_metrics_decides_how_they_are_judged(live: Hub) -> None:
+    reader = PeriodicExportingMetricReader(
+        OTLPMetricExporter(endpoint=f"{live.url}/v1/metrics"), export_interval_millis=3_600_000
+    )
+    provider = MeterProvider([reader], Resource.create({"service.name": "shop"}))
+    meter = provider.get_meter("tests")
+    meter.create_counter("orders").add(3, {"city": "Mumbai"})
+    meter.create_up_down_counter("seats.total", description="Taken.").add(2, {"hall": "1"})
+    meter.create_histogram("order.time", unit="s", explicit_bucket_boundaries_advisory=[1]).record(0.25, {"city": "A"})
+    assert provider.force_flush(10_000)
+    provider.shutdown()
+    live.rows('{job="shop"}')
+    index = live.hub.index
+    kinds = {index[id].name: kind for id, kind in enumerate(kinds_of(index, live.hub.metadata, np.arange(len(index))))}
+    assert kinds == {
+        "orders_total": COUNTER, "seats_total": GAUGE, "order_time_seconds_bucket": HISTOGRAM,
+        "order_time_seconds_count": COUNTER, "order_time_seconds_sum": COUNTER,
+    }  # fmt: skip
+    told = live.client.get("/api/v1/metadata").json()["data"]
+    assert told["seats_total"] == [{"type": "gauge", "help": "Taken.", "unit": ""}]
+    assert told["order_time_seconds"] == [{"type": "histogram", "help": "", "unit": "seconds"}]
 
 
 def test_the_sdk_of_opentelemetry_sends_unchanged(live: Hub) -> None:
