@@ -8,7 +8,15 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pytest
 
-from almenara.analysis.calendars import local_seconds, seconds_of_day, seconds_of_week, zone
+from almenara.analysis.calendars import (
+    DAY_S,
+    local_seconds,
+    public_holidays,
+    seconds_of_day,
+    seconds_of_week,
+    site_zone,
+    zone,
+)
 from almenara.model.time import NS, ns_from_datetime
 
 
@@ -46,3 +54,28 @@ def test_a_week_begins_on_monday_at_local_midnight() -> None:
 def test_an_unknown_zone_is_named() -> None:
     with pytest.raises(ValueError, match="Europe/Madird"):
         zone("Europe/Madird")
+
+
+def test_a_public_holiday_is_a_sunday_at_the_same_time_of_day() -> None:
+    where = site_zone("Europe/Madrid", "ES")
+    plain = zone("Europe/Madrid")
+    hours = np.arange(0, 3 * 366 * 24, dtype=np.int64) * 3600 + int(datetime(2024, 1, 1, tzinfo=UTC).timestamp())
+    time = hours * NS
+    assert (seconds_of_day(time, where) == seconds_of_day(time, plain)).all()
+    off = set(public_holidays("ES"))
+    madrid = ZoneInfo("Europe/Madrid")
+    for second, found, usual in zip(
+        hours.tolist(), seconds_of_week(time, where).tolist(), seconds_of_week(time, plain).tolist(), strict=True
+    ):
+        day = datetime.fromtimestamp(second, UTC).astimezone(madrid).date()
+        assert found // DAY_S == (6 if day in off else usual // DAY_S), day
+
+
+@pytest.mark.parametrize("country", ["XX", "ES-ZZ", "es"])
+def test_an_unknown_country_is_named(country: str) -> None:
+    with pytest.raises(ValueError, match=country):
+        site_zone("UTC", country)
+
+
+def test_without_a_country_a_zone_stays_as_it_is() -> None:
+    assert site_zone("Europe/Madrid") is zone("Europe/Madrid")

@@ -149,7 +149,7 @@ severity = "bad"
 """)
     assert mistakes(path) == [
         'hub.toml:3: site.timezone: must be the name of a time zone, such as "Europe/Madrid"; got "Mars/Olympus"',
-        "hub.toml:4: site.country: unknown option; known: name, timezone",
+        'hub.toml:4: site.country: must be a country with known holidays, such as "ES" or "ES-MD"; got "Spain"',
         'hub.toml:6: http.listen: must be HOST:PORT, such as 127.0.0.1:8642; got "8642"',
         "hub.toml:7: http.tokn: unknown option; did you mean token?",
         "hub.toml:11: transports.plant.topics: unknown option; known: url, qos, keepalive_s, password",

@@ -178,3 +178,20 @@ def test_a_series_that_starts_mad_is_judged_again_soon() -> None:
     score = Seasonal().step(rows(np.zeros(len(values)), minutes(len(values)), values)).score
     assert score[500] >= 1
     assert (score[30:500] < 1).all()
+
+
+def test_a_day_off_on_a_weekday_is_usual_where_the_country_is_known() -> None:
+    zone = ZoneInfo("Europe/Madrid")
+    times = ns_from_datetime(datetime(2024, 3, 4, tzinfo=zone)) + np.arange(9 * 7 * 96, dtype=np.int64) * 900 * NS
+    local = [datetime.fromtimestamp(int(t) // NS, zone) for t in times]
+    off = {datetime(2024, 3, 29).date(), datetime(2024, 5, 1).date()}  # Good Friday, Labour Day: a Wednesday
+    level = np.array([30.0 if d.weekday() == 6 or d.date() in off else 100.0 for d in local])
+    values = level + np.random.default_rng(5).normal(0, 2, len(times))
+    on_labour_day = np.array([d.date() == datetime(2024, 5, 1).date() and 2 <= d.hour < 22 for d in local])
+    scores = {
+        country: Seasonal(timezone="Europe/Madrid", country=country).step(
+            rows(np.zeros(len(times)), times, values)).score[on_labour_day]
+        for country in ("", "ES")
+    }  # fmt: skip
+    assert np.mean(scores[""] >= 1) > 0.9
+    assert np.mean(scores["ES"] >= 1) < 0.02

@@ -7,13 +7,14 @@ arrays, when the offset from UTC changes and what it then is, so that a compiled
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
+from almenara.model.errors import MissingExtra
 from almenara.model.time import NS
 
 DAY_S, WEEK_S = 86_400, 604_800
@@ -22,6 +23,8 @@ DAY_S, WEEK_S = 86_400, 604_800
 EPOCH_SHIFT_S = 3 * DAY_S
 
 _FIRST_YEAR, _LAST_YEAR = 1970, 2100
+_LAST_HOLIDAYS = 2060
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _PROBE_S = 3 * DAY_S  # no zone has changed its offset twice within three days since 1970
 
 
@@ -57,6 +60,50 @@ def zone(name: str) -> Zone:
             starts.append(_change(offset, left, right, offsets[-1]))
             offsets.append(after)
     return Zone(name, np.array(starts, np.int64), np.array(offsets, np.int64))
+
+
+@lru_cache(maxsize=64)
+def site_zone(name: str, country: str = "") -> Zone:
+    """A zone in which public holidays are Sundays: a day off looks like one. country: ISO 3166 code with or without a
+    subdivision, "ES" or "ES-MD"; empty: no holidays. Raises ValueError for one that is not known.
+
+    On a holiday the offset leads on to the next Sunday, so that whoever asks for the day of the week is told Sunday and
+    the time of day stays as it is.
+    """
+    base = zone(name)
+    if not country:
+        return base
+    days = np.array([day.toordinal() - _EPOCH_DAY for day in public_holidays(country)], np.int64)
+    shift = (6 - (days + 3) % 7) * DAY_S  # 1970-01-01 was a Thursday
+    days, shift = days[shift > 0], shift[shift > 0]
+    begins, ends = _utc(days * DAY_S, base), _utc((days + 1) * DAY_S, base)
+    from_s = np.unique(np.concatenate((base.from_s, begins, ends)))
+    offset_s = base.offset_s[np.searchsorted(base.from_s, from_s, side="right") - 1]
+    at = np.searchsorted(begins, from_s, side="right") - 1
+    inside = (at >= 0) & (from_s < ends[at])
+    return Zone(f"{name}, holidays of {country}", from_s, offset_s + np.where(inside, shift[at], 0))
+
+
+def public_holidays(country: str) -> list[date]:
+    """The public holidays of a country, or of a part of it, in order. Raises ValueError, or MissingExtra where the
+    package `holidays` is not installed. Source: github.com/vacanza/holidays."""
+    try:
+        import holidays
+    except ImportError as error:
+        raise MissingExtra("holidays", "notebook") from error
+    code, _, part = country.partition("-")
+    try:
+        found = holidays.country_holidays(code, subdiv=part or None, years=range(_FIRST_YEAR, _LAST_HOLIDAYS))
+    except NotImplementedError as error:
+        raise ValueError(f"country: {country!r} is not known; expected a code such as ES or ES-MD") from error
+    return sorted(found)
+
+
+def _utc(local_s: np.ndarray, where: Zone) -> np.ndarray:
+    """Second of UTC in which a wall clock first shows these local seconds; int64[n]."""
+    guess = local_s - where.offset_s[np.searchsorted(where.from_s, local_s - DAY_S, side="right") - 1]
+    right = where.offset_s[np.searchsorted(where.from_s, guess, side="right") - 1]
+    return local_s - right
 
 
 def _change(offset: Any, left: int, right: int, before: int) -> int:

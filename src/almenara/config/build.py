@@ -94,13 +94,17 @@ def options(config: Config) -> Options:
         codecs=codecs(config),
         limits=Limits(data.future_s, data.retention, data.series_limit, data.new_series_per_minute),
         min_free_bytes=int(data.min_free_mb * 1e6),
-        fingerprint=fingerprint_of([config.site.timezone, [asdict(p) for p in config.detectors.values()]]),
+        fingerprint=fingerprint_of(
+            [config.site.timezone, config.site.country, [asdict(p) for p in config.detectors.values()]]
+        ),
     )
 
 
 def _watch(config: Config, plugin: Plugin) -> Watch:
     matchers = parse_selector(plugin.match) if plugin.match else ()
-    return Watch(plugin.name, tuple(matchers), lambda: plugin.build(timezone=config.site.timezone))
+    return Watch(
+        plugin.name, tuple(matchers), lambda: plugin.build(timezone=config.site.timezone, country=config.site.country)
+    )
 
 
 def codecs(config: Config) -> dict[str, Decoding]:

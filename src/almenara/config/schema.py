@@ -61,6 +61,18 @@ def _is_zone(text: str) -> bool:
     return True
 
 
+def _is_country(text: str) -> bool:
+    if not text:
+        return True
+    try:
+        import holidays
+    except ImportError:  # an agent has no use for it
+        return bool(re.fullmatch(r"[A-Z]{2}(-\w+)?", text))
+    code, _, part = text.partition("-")
+    known = holidays.list_supported_countries()
+    return code in known and (not part or part in known[code])
+
+
 def is_topic_filter(text: str) -> bool:
     """Is this an MQTT topic filter: `#` only as the last level, `+` only as a whole level?"""
     levels = text.split("/")
@@ -79,10 +91,12 @@ class Site:
     Options:
         name: What people call it; it heads pages and messages.
         timezone: The zone whose days and hours seasons follow, such as "Europe/Madrid".
+        country: Whose public holidays are judged as Sundays: a code such as "ES", or "ES-MD" for a part; empty: none.
     """
 
     name: str = ""
     timezone: Annotated[str, Must('the name of a time zone, such as "Europe/Madrid"', _is_zone)] = "UTC"
+    country: Annotated[str, Must('a country with known holidays, such as "ES" or "ES-MD"', _is_country)] = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

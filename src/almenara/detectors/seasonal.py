@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import numpy as np
 
-from almenara.analysis.calendars import zone
+from almenara.analysis.calendars import site_zone
 from almenara.analysis.seasonal import run
 from almenara.analysis.seasonal_slot import SLOT
 from almenara.analysis.tails import depth_of
@@ -31,6 +31,7 @@ class Seasonal:
 
     Options:
         timezone: IANA name of the zone whose days and weeks count.
+        country: Whose public holidays count as Sundays: a code such as ES, or ES-MD for a part of it; empty: nobody's.
         p_limit: How likely a usual row is to score 1 or more; fewer false alarms with a smaller one.
         accept_after_s: Seconds after which a lasting new level is taken as usual; young series accept it sooner.
     """
@@ -51,6 +52,7 @@ class Seasonal:
         self,
         *,
         timezone: str = "UTC",
+        country: str = "",
         p_limit: Annotated[float, Range(1e-12, 0.01)] = 1e-4,
         accept_after_s: Annotated[float, Range(1)] = 86_400.0,
     ) -> None:
@@ -58,7 +60,7 @@ class Seasonal:
             raise ValueError(f"p_limit: must be from 1e-12 to 0.01; got {p_limit!r}")
         if not 0 < accept_after_s < float("inf"):
             raise ValueError(f"accept_after_s: must be a positive number of seconds; got {accept_after_s!r}")
-        self._zone = zone(timezone)
+        self._zone = site_zone(timezone, country)
         depth = depth_of(p_limit / 2)  # two views may each be wrong, so each gets half
         self._options = np.array([depth, depth, accept_after_s, p_limit])
         self._slots = np.zeros(0, SLOT)
