@@ -48,6 +48,11 @@ def parse_key(raw: bytes) -> tuple[str, dict[str, str]]:
     return _show(measurement), labels
 
 
+def field_name(raw: bytes) -> str:
+    """A field's name as sent, such as `read\\ bytes`, without its escapes. Raises UnicodeDecodeError."""
+    return _show(_hide(raw.decode()))
+
+
 def _hide(text: str) -> str:
     if "\\" in text:
         for escaped, hidden, _ in _ESCAPES:
@@ -108,7 +113,7 @@ class Memory:
     def _id(self, name: bytes, line: _Line) -> int:
         """The id of the series of a field, or -code."""
         try:
-            text = _show(_hide(name[:-1].decode()))
+            text = field_name(name[:-1])
         except UnicodeDecodeError:
             return -tokens.NOT_UTF8
         name_of = line.measurement if text == "value" else f"{line.measurement}_{text}"
