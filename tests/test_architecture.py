@@ -20,7 +20,8 @@ ROOT = Path(almenara.__file__).parent
 FLOORS = {
     "model": 0,
     **dict.fromkeys(["analysis", "query", "plot", "plugin"], 1),
-    **dict.fromkeys(["codecs", "transports", "collectors", "detectors", "stores", "tasks", "notifiers", "files"], 2),
+    **dict.fromkeys(["codecs", "transports", "collectors", "detectors", "stores", "tasks", "notifiers"], 2),
+    "files": 2.5,  # files of text are read by codecs
     **dict.fromkeys(["bus", "alarm", "job"], 3),
     "pipeline": 4,
     "testing": 4.5,

@@ -179,6 +179,52 @@ def _ledger(
     run(url, as_json=as_json, token=token)
 
 
+@app.command("import")
+def _import(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")],
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="csv, parquet, hdf5, influx, prometheus, graphite, whisper or rrd.",
+            show_default="by the names of files",
+        ),
+    ] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="Option of the format, such as time_column=when."),
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label to add to every series.")
+    ] = None,
+    since: Annotated[str, typer.Option(metavar="TIME", help="Only rows from then on: 30d ago, or ISO 8601.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only rows before then.")] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read everything, send nothing.")] = False,
+    again: Annotated[
+        bool, typer.Option("--from-start", help="Begin anew, also where an import of the same was cut short.")
+    ] = False,
+    as_json: Json = False,
+    url: Annotated[
+        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Send files of history to a hub, which learns them; no alarm is raised for the past. What was cut short goes on
+    where it was when the same command is given again."""
+    try:
+        from almenara.cli.importing import Order, pairs, run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara import", "files") from error
+
+    options, labels = pairs(option or [], "--option"), pairs(label or [], "--label")
+    order = Order(files, form, options, labels, since, until, strict, dry_run, again)
+    raise typer.Exit(run(order, url=url, token=token, as_json=as_json))
+
+
 @app.command("help")
 def _help(
     topic: Annotated[str, typer.Argument(metavar="[TOPIC]", help="nagios; without one the topics are listed.")] = "",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 from zoneinfo import ZoneInfo
 
@@ -97,6 +97,24 @@ class Csv:
             first = decoded.rejected[0]
             raise DecodeError(f"no row can be read as CSV; {first.where}: {first.detail or first.reason}")
         return decoded
+
+    def in_parts(self, head: bytes, topic: str, received_ns: int) -> Callable[[bytes, int], Decoded]:
+        """What reads a table of any size in blocks of whole lines, each with the number of its first line from 1; the
+        columns are told by `head`, the first block. Raises DecodeError as `decode`."""
+        if not (head := plain(head)).strip():
+            return lambda text, line: Decoded(Batch.of(()))
+        layout = self._layout(head)
+        begin, below = self._first_row(head, layout)
+        try:
+            from almenara.codecs._csv_reader import Reader
+        except ImportError as error:
+            raise MissingExtra("reading CSV", "hub") from error
+
+        def read(text: bytes, line: int) -> Decoded:
+            start, line = (begin, below) if line == 1 else (0, line)
+            return Reader(layout, self._table, topic, received_ns).compiled(text, start, line)
+
+        return read
 
     def _layout(self, payload: bytes) -> Layout:
         head = payload[:_HEAD_BYTES]

@@ -9,7 +9,7 @@ from typing import Protocol
 from almenara.model.batch import Decoded
 
 #: Rows of one part, about.
-PART_ROWS = 100_000
+PART_ROWS = 500_000
 
 
 class Reader(Protocol):
@@ -19,8 +19,9 @@ class Reader(Protocol):
     behind the last part that it committed.
     """
 
-    #: What names of such files end in, in lower case, dot included.
-    suffixes: Sequence[str]
+    @property
+    def suffixes(self) -> Sequence[str]:
+        """What names of such files end in, in lower case, dot included."""
 
     def batches(self, path: Path) -> Iterator[tuple[Decoded, float]]:
         """Rows in parts of about PART_ROWS, each with the share of the file that is read behind it, 0 to 1.

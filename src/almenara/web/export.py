@@ -1,8 +1,8 @@
-"""GET /api/v1/export: rows as they are stored, as CSV or JSON, streamed, so that any amount can be taken out.
+"""GET /api/v1/export: rows as they are stored, as CSV, JSON or columns, streamed: any amount can be taken out.
 
 CSV has the columns `time,series,value`: ISO 8601 in UTC with nanoseconds, the series as in PromQL, the number or NaN.
 json is a list of `{"metric": {labels}, "times": [ns], "values": [number or null]}`, jsonl the same objects, one a
-line; a series of many rows comes in several of them.
+line; a series of many rows comes in several of them. columns are messages of the codec `columns`, one after the other.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from almenara.codecs.columns import Columns
 from almenara.model.batch import Batch
 from almenara.model.time import DAY_NS, HOUR_NS
 from almenara.web.body import Limits
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 CHUNK_ROWS = 200_000
 CHUNK_SERIES = 1000
 _PLAN_NS = 30 * DAY_NS
-_MEDIA = {"csv": "text/csv", "json": "application/json", "jsonl": "application/x-ndjson"}
+_MEDIA = {
+    "csv": "text/csv",
+    "json": "application/json",
+    "jsonl": "application/x-ndjson",
+    "columns": "application/vnd.almenara.columns",
+}
 
 Chunk = tuple[np.ndarray, int, int]  # ids, start, end
 
@@ -43,7 +49,8 @@ class Export:
         self._limits = limits
 
     async def export(self, request: Request) -> Response:
-        """GET, POST /api/v1/export: match[] (every series without it), start, end, since, format csv, json or jsonl."""
+        """GET, POST /api/v1/export: match[] (every series without it), start, end, since, format (csv, json, jsonl,
+        columns)."""
         params = await read_params(request, self._limits)
         form = params.choice("format", "csv", _MEDIA)
         selectors = parse_all(params.many("match"), needed=False)
@@ -95,8 +102,8 @@ def plan(ids: np.ndarray, start: int, end: int, counts: Batch) -> Iterator[Chunk
 
 
 async def _written(batches: AsyncIterator[Batch], form: str) -> AsyncIterator[bytes]:
-    write: Callable[[Batch], bytes] = csv_rows if form == "csv" else json_lines
-    yield {"csv": b"time,series,value\n", "json": b"[", "jsonl": b""}[form]
+    write: Callable[[Batch], bytes] = {"csv": csv_rows, "columns": Columns().encode}.get(form, json_lines)
+    yield {"csv": b"time,series,value\n", "json": b"["}.get(form, b"")
     comma = b""
     async for batch in batches:
         if not len(batch):

@@ -32,6 +32,7 @@ Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
 INFLUX_VERSION = (b"x-influxdb-version", b"1.8.10")
 #: Codec by media type, for /ingest/auto/...
 CONTENT_TYPES = {
+    "application/vnd.almenara.columns": "columns",
     "application/json": "json",
     "application/x-ndjson": "json",
     "text/csv": "csv",
@@ -106,12 +107,19 @@ class Ingest:
             topic=topic,
             payload=payload,
             received_ns=self._pipeline.clock(),
-            source=f"http:{scope['client'][0]}" if scope["client"] else "http",
+            source=_source(scope, codec, topic),
             parameters=parameters_of(scope),
             content_type=content_type,
             key=_key(headers),
         )
         return await self._pipeline.write(packet, codec if codec != "auto" else codec_of(content_type))
+
+
+def _source(scope: Scope, codec: str, topic: str) -> str:
+    """Who sends it: its address, or for an import the files that it reads."""
+    if codec == "columns" and topic:
+        return f"import:{topic}"
+    return f"http:{scope['client'][0]}" if scope["client"] else "http"
 
 
 def _key(headers: Headers) -> str:
