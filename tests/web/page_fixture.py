@@ -157,6 +157,17 @@ def why(value: float, row: dict[str, float]) -> str:
     return causes.why(value, 1.5, row["lower"], row["upper"], "rose suddenly" if value > row["upper"] else "")
 
 
+def thresholds_of(labels: dict[str, str], t: np.ndarray, value: np.ndarray) -> list[dict[str, object]]:
+    """A warning limit just above the values and a critical one far away, for one series."""
+    if labels["__name__"] != "humidity" or labels.get("city") != "Mumbai" or not len(t):
+        return []
+    near = float(np.ceil(np.nanmax(value)) + 1)
+    return [
+        {"severity": "warning", "times": [int(t[0]), int(t[len(t) // 2])], "values": [near - 5, near]},
+        {"severity": "critical", "times": [int(t[0])], "values": [1000.0]},
+    ]
+
+
 class Hub:
     """The state behind the pages: a scene, its series, and what tests push into it."""
 
@@ -332,6 +343,7 @@ class Hub:
             "upper": numbers(row["upper"]),
             "anomalies": anomalies[:200],
             "alarms": alarms,
+            "thresholds": thresholds_of(labels, t, row["value"]),
             "decimated": step > 10_000,
         }
 

@@ -14,6 +14,7 @@ from almenara.testing.browser import Browser
 
 pytestmark = pytest.mark.real("chromium", "chromium-driver")
 
+HUMIDITY = 'humidity{city="Mumbai",id="CITIMUM",source="simulated"}'
 STAR = 'temperature{city="Mumbai",id="CITIMUM",source="simulated"}'
 #: How much of everything the first chart draws.
 CHART = """
@@ -148,13 +149,26 @@ def test_pointing_at_a_chart_says_it_in_words(server: Server, page: Browser) -> 
 
 
 def test_several_series_share_one_time(server: Server, page: Browser) -> None:
-    other = 'humidity{city="Mumbai",id="CITIMUM",source="simulated"}'
-    page.open(f"{server.url}/series?range=1d&name={quote(STAR)}&name={quote(other)}")
+    page.open(f"{server.url}/series?range=1d&name={quote(STAR)}&name={quote(HUMIDITY)}")
     chart(page)
     assert len(page.find_all(".chart-card")) == 2
     page.click("[data-range='1h']")
     ends = "return [...document.querySelectorAll('.chart')].map(({chart}) => [chart.x.start, chart.x.end])"
     page.wait_until(lambda: len({tuple(one) for one in page.execute(ends)}) == 1, "one window for both")
+
+
+def test_thresholds_are_lines_and_words_and_do_not_flatten_the_chart(server: Server, page: Browser) -> None:
+    page.open(f"{server.url}/series?range=6h&name={quote(HUMIDITY)}")
+    drawn = chart(page)
+    page.wait_until(lambda: "critical limit 1,000 %" in page.text(".legend"), "the limits in words")
+    script = "const {chart} = document.querySelector('.chart'); return chart.sources.warning.data"
+    steps = page.execute(script)
+    near = max(value for value in steps["y"] if value is not None and value == value)
+    assert near - 5 in steps["y"]
+    assert f"warning limit {near:g} %" in page.text(".legend")
+    assert steps["x"][3] == drawn["end"]
+    seen = page.execute("const {chart} = document.querySelector('.chart'); return [chart.y.start, chart.y.end]")
+    assert seen[0] < near < seen[1] < 500
 
 
 def test_markup_in_a_label_stays_text(server: Server, page: Browser) -> None:

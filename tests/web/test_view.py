@@ -56,6 +56,25 @@ def test_a_chart_says_the_unit_where_it_is_known(served: Served) -> None:
     assert (chart["unit"], chart["kind"]) == ("bar", "gauge")
 
 
+def test_thresholds_come_with_the_chart_where_they_change(served: Served) -> None:
+    load = Series.of("load", host="a")
+    labels = dict(load.labels)
+    ends = [Series.of("load_warn", **labels), Series.of("load_crit", **labels),
+            Series.of("load_crit_low", range="inside", **labels), Series.of("load_warn", host="b")]  # fmt: skip
+    time = NOW - np.arange(100, dtype=np.int64)[::-1] * 10 * S
+    for series, value in [(load, np.arange(100.0)), *((s, np.full(100, 10.0 + n)) for n, s in enumerate(ends))]:
+        value[:50] -= 5 if series == ends[0] else 0
+        batch = Batch(SeriesTable.of([series]), np.zeros(100, np.int32), time, value)
+        served.on_loop(lambda batch=batch: served.hub.put(batch))
+    end = NOW / 1e9 + 1
+    found = view(served, series=str(load), start=end - 2000, end=end, width=1000)["thresholds"]
+    told = [(one["severity"], one["values"]) for one in found]
+    assert sorted(told) == [("critical", [11.0]), ("critical", [12.0]), ("warning", [5.0, 10.0])]
+    changes = next(one["times"] for one in found if one["severity"] == "warning")
+    assert changes == pytest.approx([time[0] / 1e6, time[50] / 1e6], abs=2001)
+    assert view(served)["thresholds"] == []
+
+
 def test_a_narrow_chart_keeps_the_extremes_the_gap_and_the_anomaly(served: Served) -> None:
     chart = view(served, width=20)
     assert chart["decimated"] is True

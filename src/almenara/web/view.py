@@ -20,6 +20,7 @@ from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
 from almenara.web.params import read_params
 from almenara.web.select import one_series, selection
+from almenara.web.thresholds import thresholds
 
 if TYPE_CHECKING:
     from almenara.pipeline import Pipeline
@@ -56,8 +57,9 @@ class View:
         alarms = self._pipeline.alarms
         changes = [*(a.last for a in alarms.open()), *alarms.journal(limit=_JOURNAL)]
         spans = alarm_spans((one for one in changes if one.series == series), start, end)
+        limits = [] if rate else await thresholds(self._pipeline, series, start, end, width)
         told = {"series": str(series), "unit": about.unit, "kind": about.kind, "rate": rate}
-        return json_response({**told, **chart, "alarms": spans})
+        return json_response({**told, **chart, "alarms": spans, "thresholds": limits})
 
     async def _chart(self, id: int, start: int, end: int, width: int, rate: bool) -> dict[str, Any]:
         one = selection(self._pipeline, np.array([id], np.int32))

@@ -16,7 +16,9 @@ import { parseSeries } from "./selector.js";
  * @property {(number|null)[]} values @property {(number|null)[]} yhat @property {(number|null)[]} lower
  * @property {(number|null)[]} upper @property {Anomaly[]} anomalies @property {AlarmSpan[]} alarms @property {boolean} decimated
  * @property {number|null} gap_ms  a live row that comes later begins a new line
+ * @property {Threshold[]} [thresholds]
  */
+/** @typedef {{severity: string, times: number[], values: number[]}} Threshold  from each time on its value holds */
 /**
  * @typedef {Object} AlarmRow
  * @property {string} rule @property {string} series @property {string} state @property {number} since_ms @property {number} time_ms

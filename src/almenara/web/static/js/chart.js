@@ -1,7 +1,7 @@
 /** One chart: values, learned band, expected line, anomalies and alarm spans, drawn by BokehJS on a canvas. */
 
 import { loadBokeh } from "./bokeh.js";
-import { bandPolygons, lonePoints, nearest, valueRange, worstPerMark } from "./columns.js";
+import { bandPolygons, lonePoints, nearest, stepsOf, valueRange, worstPerMark } from "./columns.js";
 import { severityOf } from "./parts/severity.js";
 import { color, onTheme } from "./theme.js";
 import { numberTicks, timeTicks } from "./ticks.js";
@@ -18,7 +18,7 @@ export class Chart {
    * @param {{compact?: boolean, onZoom?: (start: number, end: number) => void, onHover?: (time: number|null) => void}} options
    */
   constructor(host, { compact = false, onZoom = null, onHover = null } = {}) {
-    Object.assign(this, { host, compact, onZoom, onHover, unit: "", columns: null, anomalies: [], alarms: [], window: [0, 1] });
+    Object.assign(this, { host, compact, onZoom, onHover, unit: "", columns: null, anomalies: [], alarms: [], thresholds: [], window: [0, 1] });
     this.ready = loadBokeh().then((Bokeh) => this.build(Bokeh));
     this.stopTheme = onTheme(() => this.paint());
     this.resize = new ResizeObserver(() => this.plot && this.setWindow(...this.window));
@@ -30,18 +30,22 @@ export class Chart {
     const touch = matchMedia("(pointer: coarse)").matches;
     const source = (names) => new Bokeh.ColumnDataSource({ data: Object.fromEntries(names.map((n) => [n, []])) });
     this.sources = { line: source(["x", "y", "yhat"]), band: source(["xs", "ys"]), spans: source(["x0", "x1", "fill"]),
-      marks: source(["x", "y", "marker", "size", "fill"]), point: source(["x", "y"]), lone: source(["x", "y"]) };
+      marks: source(["x", "y", "marker", "size", "fill"]), point: source(["x", "y"]), lone: source(["x", "y"]),
+      warning: source(["x", "y"]), critical: source(["x", "y"]) };
     this.x = new Bokeh.Range1d({ start: this.window[0], end: this.window[1] });
     this.y = new Bokeh.Range1d({ start: 0, end: 1 });
     this.zoomTool = !this.compact && this.onZoom && !touch ? new Bokeh.BoxZoomTool({ dimensions: "width" }) : null;
     const plot = new Bokeh.Plotting.figure({ sizing_mode: "stretch_both", x_range: this.x, y_range: this.y, toolbar_location: null,
       tools: this.zoomTool ? [this.zoomTool] : [], background_fill_color: null, border_fill_color: null,
       outline_line_color: null, min_border: 0, min_border_right: 10, min_border_top: 8, lod_threshold: null });
-    const { line, band, spans, marks, point, lone } = this.sources;
+    const { line, band, spans, marks, point, lone, warning, critical } = this.sources;
+    const limit = (source) => plot.line({ x: { field: "x" }, y: { field: "y" }, source, line_width: 1.2, line_dash: [2, 3] });
     this.glyphs = {
       spans: plot.vstrip({ x0: { field: "x0" }, x1: { field: "x1" }, source: spans, fill_color: { field: "fill" }, fill_alpha: 0.13,
         line_color: null }),
       band: plot.patches({ xs: { field: "xs" }, ys: { field: "ys" }, source: band, line_color: null }),
+      warning: limit(warning),
+      critical: limit(critical),
       yhat: plot.line({ x: { field: "x" }, y: { field: "yhat" }, source: line, line_width: 1, line_dash: [5, 4] }),
       line: plot.line({ x: { field: "x" }, y: { field: "y" }, source: line, line_width: this.compact ? 1.5 : 1.8, line_join: "round" }),
       dots: plot.scatter({ x: { field: "x" }, y: { field: "y" }, source: line, marker: "circle", size: 4, line_color: null }),
@@ -87,6 +91,7 @@ export class Chart {
     this.glyphs.band.glyph.setv({ fill_color: color("--band"), fill_alpha: 1 });
     this.glyphs.yhat.glyph.setv({ line_color: color("--expected") });
     this.glyphs.line.glyph.setv({ line_color: data });
+    for (const one of ["warning", "critical"]) this.glyphs[one].glyph.setv({ line_color: color(`--mark-${one}`) });
     this.glyphs.dots.glyph.setv({ fill_color: data });
     this.glyphs.lone.glyph.setv({ fill_color: data });
     this.glyphs.marks.glyph.setv({ line_color: surface });
@@ -97,9 +102,10 @@ export class Chart {
     this.drawMarks();
   }
 
-  /** @param {import("./columns.js").Columns} columns @param {{unit?: string, anomalies?: any[], alarms?: any[]}} more */
-  setData(columns, { unit = this.unit, anomalies = this.anomalies, alarms = this.alarms } = {}) {
-    Object.assign(this, { columns, unit, anomalies, alarms });
+  /** @param {import("./columns.js").Columns} columns @param {{unit?: string, anomalies?: any[], alarms?: any[],
+   *   thresholds?: import("./api.js").Threshold[]}} more */
+  setData(columns, { unit = this.unit, anomalies = this.anomalies, alarms = this.alarms, thresholds = this.thresholds } = {}) {
+    Object.assign(this, { columns, unit, anomalies, alarms, thresholds });
     this.draw();
   }
 
@@ -134,7 +140,11 @@ export class Chart {
     this.moving = true;
     const wide = Math.max(120, this.host.clientWidth - 60);
     const high = this.host.clientHeight;
-    const [low, top] = this.columns ? valueRange(this.columns, start, end) : [0, 1];
+    const limits = this.thresholds.flatMap((one) => one.values.slice(-1));
+    const [low, top] = this.columns ? valueRange(this.columns, start, end, limits) : [0, 1];
+    for (const one of ["warning", "critical"]) {
+      this.sources[one].data = stepsOf(this.thresholds.filter(({ severity }) => severity === one), end);
+    }
     this.x.setv({ start, end });
     this.y.setv({ start: low, end: top });
     this.setTicks(this.plot.xaxes[0], this.xTicker, timeTicks(start, end, wide / (this.compact ? 75 : 90)));

@@ -98,6 +98,23 @@ export function bandPolygons({ times, lower, upper }) {
   return { xs, ys };
 }
 
+/**
+ * Thresholds as one line with steps, up to `end`: a value holds until the next one. @param {import("./api.js").Threshold[]} thresholds
+ * @returns {{x: number[], y: number[]}}
+ */
+export function stepsOf(thresholds, end) {
+  const x = [], y = [];
+  for (const { times, values } of thresholds) {
+    times.forEach((time, i) => {
+      x.push(time, Math.max(time, times[i + 1] ?? end));
+      y.push(values[i], values[i]);
+    });
+    x.push(NaN);
+    y.push(NaN);
+  }
+  return { x, y };
+}
+
 /** The median distance of neighbours in ms, NaN with fewer than three rows. */
 export function cadence(times) {
   if (times.length < 3) return NaN;
@@ -107,10 +124,10 @@ export function cadence(times) {
 
 /**
  * Limits of the value axis in a window: all values; the band too, but a wild band may not flatten the line. A band that holds none
- * of the values is seen whole, for then it is what the reader has come for.
- * @returns {[number, number]}
+ * of the values is seen whole, for then it is what the reader has come for. Of the limits those are seen that are near.
+ * @param {number[]} limits  thresholds @returns {[number, number]}
  */
-export function valueRange({ times, values, lower, upper }, start, end) {
+export function valueRange({ times, values, lower, upper }, start, end, limits = []) {
   let low = Infinity, high = -Infinity, bandLow = Infinity, bandHigh = -Infinity;
   const last = Math.min(times.length, firstAfter(times, end) + 1);
   for (let i = Math.max(0, firstAfter(times, start) - 1); i < last; i++) {
@@ -125,6 +142,9 @@ export function valueRange({ times, values, lower, upper }, start, end) {
   const positive = low >= 0;
   low = Math.min(low, Math.max(bandLow, low - reach));
   high = Math.max(high, Math.min(bandHigh, high + reach));
+  const [from, to] = [low - 1.5 * (high - low), high + 1.5 * (high - low)];
+  const near = limits.filter((limit) => limit >= from && limit <= to);
+  [low, high] = [Math.min(low, ...near), Math.max(high, ...near)];
   const pad = (high - low) * 0.09 || Math.abs(high) * 0.1 || 1;
   return [positive && low - pad < 0 ? Math.min(0, low) : low - pad, high + pad];
 }

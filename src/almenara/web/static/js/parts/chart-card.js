@@ -83,7 +83,8 @@ export class ChartCard {
     if (hub.now() - end < 0.02 * (end - start)) for (const row of this.recent.rows) this.add(row);
     this.say(view.times.length ? null : h("p", { class: "quiet" }, "No samples in this window."));
     this.csv.setAttribute("href", api.csvLink(this.text, this.asked[0] || (view.times[0] ?? 0), this.asked[1]));
-    this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms });
+    this.chart.setData(this.columns, { unit: view.unit, anomalies: this.anomalies, alarms: view.alarms,
+      thresholds: view.thresholds ?? [] });
     put(this.legend, legendOf(view));
     this.list();
     this.hover(null);

@@ -80,9 +80,18 @@ export function legendOf(view) {
     view.lower.some((v) => v !== null) && h("li", null, h("i", { class: "key band" }), "learned band"),
     view.yhat.some((v) => v !== null) && h("li", null, h("i", { class: "key expected" }), "expected"),
     SEVERITIES.filter((one) => used.has(one)).map((one) => h("li", null, mark(one), one)),
+    ["warning", "critical"].map((one) => limitsOf(view, one)),
     view.alarms.length > 0 && h("li", null, h("i", { class: "key span" }), "alarm"),
     view.decimated && h("li", { class: "quiet", title: "Zoom in to see every sample" }, "thinned; extremes kept"),
   ];
+}
+
+/** "warning limit 80 %", "critical limits 10 and 20 s": those that hold last. */
+function limitsOf({ thresholds = [], unit }, severity) {
+  const values = thresholds.filter((one) => one.severity === severity && one.values.length).map((one) => one.values[one.values.length - 1]);
+  if (!values.length) return null;
+  const text = values.sort((a, b) => a - b).map((value) => quantity(value, unit)).join(" and ");
+  return h("li", null, h("i", { class: `key limit ${severity}` }), `${severity} ${values.length > 1 ? "limits" : "limit"} ${text}`);
 }
 
 /** @param {ReturnType<typeof import("../columns.js").episodes>} found */
