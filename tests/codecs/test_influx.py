@@ -129,13 +129,15 @@ def test_values_that_are_not_finite_are_left_out_by_name(text: str) -> None:
 )
 def test_a_bad_line_is_named_and_the_rest_goes_on(line: str | bytes, reason: str, detail: str) -> None:
     line = line.encode() if isinstance(line, str) else line
-    codec = Influx()
+    codec, text = Influx(), line.decode(errors="replace")
+    shown = text if len(text) <= 60 else text[:60] + "..."
     for _ in range(2):  # as a key never seen, and as one remembered
         decoded = read(b"ok x=1 1\n" + line + b"\nok x=2 2", codec)
         assert [v for _, _, v in rows(decoded)] == [1.0, 2.0]
         assert reasons(decoded) == [("line 2", reason, 1)]
         assert decoded.rejected[0].detail.startswith(detail)
-        assert len(decoded.rejected[0].detail) <= 80
+        assert decoded.rejected[0].detail.endswith(f"in {shown!r}")
+        assert len(decoded.rejected[0].detail) <= 160
 
 
 def test_decode_error_when_no_line_can_be_read() -> None:

@@ -33,7 +33,8 @@ _REASON = {
     tokens.STRING: "string_field",
     tokens.NOT_FINITE: "not_finite",
 }
-_DETAIL = 80  # characters of a detail that are kept
+#: Characters that are kept of what is wrong, and of the line it is wrong in.
+_DETAIL, _LINE = 80, 60
 
 
 class Reader:
@@ -76,7 +77,7 @@ class Reader:
             for row, start, stop, line_no in lists.slow[:slow].tolist():
                 columns.value[row] = value = float(payload[start:stop])
                 if not np.isfinite(value):
-                    _reject(lists, tokens.NOT_FINITE, line_no, start)
+                    _reject(lists, tokens.NOT_FINITE, line_no, start, payload.rfind(b"\n", 0, start) + 1)
             if new:
                 self._memory.learn(payload, lists.new[:new])
             elif status == kernel.ROWS_FULL:
@@ -108,10 +109,10 @@ def _lists(size: int) -> kernel.Lists:
     )
 
 
-def _reject(lists: kernel.Lists, code: int, line_no: int, at: int) -> None:
+def _reject(lists: kernel.Lists, code: int, line_no: int, at: int, start: int) -> None:
     lists.counts[code] += 1
     if lists.shown[code] < kernel.SHOWN:
-        lists.rejected[code * kernel.SHOWN + lists.shown[code]] = (1, line_no, at, at)
+        lists.rejected[code * kernel.SHOWN + lists.shown[code]] = (1, line_no, at, start)
         lists.shown[code] += 1
 
 
@@ -123,9 +124,7 @@ def _rejections(payload: bytes, lists: kernel.Lists) -> list[Rejected]:
         reason, left = _REASON.get(code, "bad_line"), int(lists.counts[code])
         first = code * kernel.SHOWN
         for rows, line_no, at, start in lists.rejected[first : first + lists.shown[code]].tolist():
-            listed.append(
-                (line_no, Rejected(f"line {line_no}", reason, rows, _detail(payload, code, at, start)[:_DETAIL]))
-            )
+            listed.append((line_no, Rejected(f"line {line_no}", reason, rows, _detail(payload, code, at, start))))
             left -= rows
         if left:
             more[reason] = more.get(reason, 0) + left
@@ -134,6 +133,13 @@ def _rejections(payload: bytes, lists: kernel.Lists) -> list[Rejected]:
 
 
 def _detail(payload: bytes, code: int, at: int, start: int) -> str:
+    """What is wrong, and the line."""
+    line = payload[start : start + 4 * _LINE].split(b"\n")[0].decode(errors="replace")
+    shown = line if len(line) <= _LINE else line[:_LINE] + "..."
+    return f"{_wrong(payload, code, at, start)[:_DETAIL]} in {shown!r}"
+
+
+def _wrong(payload: bytes, code: int, at: int, start: int) -> str:
     if code in (tokens.BAD_KEY, tokens.NOT_UTF8, tokens.DUPLICATE_TAG, tokens.TOO_MANY_LABELS):
         try:
             parse_key(_key_at(payload, start))
