@@ -201,6 +201,10 @@ def compare(hub: HubProcess, lines: dict[tuple[str, str, int], str], var: Path) 
     for column, name in enumerate(("", "_warn", "_crit", "_max")):
         got = stored(hub, f'nagios_perfdata{name}{{service="Disk /",label="/"}}')
         assert got == {time: values[column] for time, values in disk.items()}
+    chart = hub.json("/api/v1/view", series='nagios_perfdata{service="Disk /",label="/"}')
+    limits = {(one["severity"], *one["values"]) for one in chart["thresholds"]}
+    assert limits == {("warning", values[1]) for values in disk.values()} | {("critical", v[2]) for v in disk.values()}
+    assert chart["unit"] == "B"
     for service, state in (("Load", 0), ("Dummy", 2)):
         times = {time for name, _, time in perfdata if name == service}
         assert stored(hub, f'nagios_check_state{{host="web 1",service="{service}"}}') == dict.fromkeys(times, state)

@@ -49,7 +49,7 @@ def text(system: str, spool: str) -> str:
     about = {
         "shell": "as the user that the hub runs as; the hub must be able to delete files there",
         FILES[system][0]: "in place of what stands there" if system == "icinga2" else "at its end",
-        "hub.toml": "the hub's own configuration: almenara up --config hub.toml",
+        "hub.toml": "of the hub, which begins with `version = 1`; then almenara up --config hub.toml",
     }
     parts = []
     for file, lines in blocks(system, spool).items():
