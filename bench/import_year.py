@@ -96,6 +96,7 @@ def main() -> None:
 
 def measure(path: Path, folder: Path, rows: int) -> None:
     """One import into a new hub."""
+    shutil.rmtree(folder / "hub", ignore_errors=True)
     with HubProcess(folder / "hub", mqtt=True) as hub:
         assert hub.process is not None
         server = psutil.Process(hub.process.pid)

@@ -225,6 +225,45 @@ def _import(
     raise typer.Exit(run(order, url=url, token=token, as_json=as_json))
 
 
+@app.command("export")
+def _export(
+    selectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[SELECTOR]...", help="Such as 'cpu{host=\"a\"}'; none: every series.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="File to write.", show_default="standard output"),
+    ] = None,
+    form: Annotated[
+        str, typer.Option("--format", metavar="NAME", help="csv or parquet.", show_default="by the name of FILE")
+    ] = "",
+    since: Annotated[str, typer.Option(metavar="TIME", help="Only rows from then on: 30d ago, or ISO 8601.")] = "",
+    until: Annotated[str, typer.Option(metavar="TIME", help="Only rows before then.")] = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL", help="Label to write as a column of its own, instead of one column of series."),
+    ] = None,
+    as_json: Json = False,
+    url: Annotated[
+        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Write stored rows to a CSV or Parquet file, which `almenara import` reads again."""
+    try:
+        from almenara.cli.exporting import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara export", "hub") from error
+
+    code = run(
+        selectors or [], since=since, until=until, form=form, output=output, labels=label or [], url=url, token=token,
+        as_json=as_json,
+    )  # fmt: skip
+    raise typer.Exit(code)
+
+
 @app.command("help")
 def _help(
     topic: Annotated[str, typer.Argument(metavar="[TOPIC]", help="nagios; without one the topics are listed.")] = "",

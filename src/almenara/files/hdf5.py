@@ -115,9 +115,9 @@ class Hdf5:
             return rows[time], np.concatenate([rows[name].reshape(len(rows), -1).T for name in columns]).astype(float)
 
         if columns and len(names) <= _MOST_COLUMNS:
-            # A table of pandas lies in a group of its own as the data set `table`, and its times are in ns.
+            # A table of pandas lies in a group of its own as the data set `table`.
             own = records.name.strip("/").removesuffix("/table")
-            yield Table(records.name, names, own, len(records), _unit(records), read)
+            yield Table(records.name, names, own, len(records), _unit(records, f"{time}_kind"), read)
 
 
 def _beside(group: Any, sets: dict[str, Any], times: Any) -> Iterator[Table]:
@@ -158,9 +158,9 @@ def _titles(name: str, shape: Sequence[int]) -> list[str]:
     return [f"{name}_{at}" for at in range(min(int(np.prod(shape)), _MOST_COLUMNS + 1))]
 
 
-def _unit(times: Any) -> str:
+def _unit(times: Any, own: str = "kind") -> str:
     """The unit that a data set of times says of itself; empty where it says none."""
-    for name in ("units", "unit", "kind"):  # pandas writes `kind`: datetime64[us], or datetime64 for ns
+    for name in ("units", "unit", own):  # pandas writes `kind`: datetime64[us], or datetime64 for ns
         told = times.attrs.get(name, "")
         told = told.decode("utf-8", "replace") if isinstance(told, bytes) else str(told)
         told = told.removeprefix("datetime64").strip("[] ") or ("ns" if told == "datetime64" else "")

@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from almenara.codecs.columns import Columns
-from almenara.model.batch import Batch
+from almenara.model.batch import Batch, Column
 from almenara.model.time import DAY_NS, HOUR_NS
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, dumps
@@ -128,8 +128,7 @@ def runs(batch: Batch) -> Iterator[tuple[int, slice]]:
 
 def csv_rows(batch: Batch) -> bytes:
     """Lines `time,series,value`; numbers as short as they read back the same."""
-    times = np.datetime_as_string(np.asarray(batch.time, np.int64).view("datetime64[ns]")).tolist()
-    values = _numbers(np.asarray(batch.value, np.float64))
+    times, values = csv_times(batch.time), csv_numbers(batch.value)
     lines: list[str] = []
     for id, rows in runs(batch):
         series = f'Z,"{str(batch.series[id]).replace(chr(34), chr(34) * 2)}",'
@@ -137,7 +136,15 @@ def csv_rows(batch: Batch) -> bytes:
     return "".join(lines).encode()
 
 
-def _numbers(values: np.ndarray) -> list[str]:
+def csv_times(times: Column) -> list[str]:
+    """ISO 8601 with nanoseconds, without the Z."""
+    found: list[str] = np.datetime_as_string(np.array(times, np.int64).view("datetime64[ns]")).tolist()
+    return found
+
+
+def csv_numbers(column: Column) -> list[str]:
+    """Numbers as short as they read back the same."""
+    values = np.asarray(column, np.float64)
     texts = orjson.dumps(np.ascontiguousarray(values), option=orjson.OPT_SERIALIZE_NUMPY).decode()[1:-1].split(",")
     for i in np.flatnonzero(~np.isfinite(values)).tolist():
         texts[i] = str(values[i]).replace("nan", "NaN")
