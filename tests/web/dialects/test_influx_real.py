@@ -121,6 +121,7 @@ def _wait_for(client: httpx.Client) -> None:
 @pytest.fixture(scope="module")
 def both(influxd: httpx.Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[httpx.Client, Real]]:
     hub = Real(tmp_path_factory.mktemp("hub") / "data")
+    hub.client.timeout = 60  # kernels may have to be compiled
     influxd.post("/query", data={"q": f"CREATE DATABASE {DB}"}).raise_for_status()
     for client in (influxd, hub.client):
         answer = client.post("/write", params={"db": DB, "precision": "ns"}, content=lines().encode())
