@@ -30,7 +30,7 @@ FLOORS = {
     "cli": 7,
 }
 #: Modules beside the folders: what notebooks import.
-LOOSE = {"_version": -1, "client": 4, "__init__": 8}
+LOOSE = {"_version": -1, "_compiled": -1, "client": 4, "__init__": 8}
 
 #: What the agent imports; it runs where there is no numpy and no compiler.
 AGENT = [

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.model.time import MINUTE_NS
 
 #: A series is silent when it had no row for so many of its usual gaps, and for at least so long.

@@ -15,8 +15,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.alarm.pace import Pace
 from almenara.alarm.rules import Rule
 from almenara.model.alarm import State

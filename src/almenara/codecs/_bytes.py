@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
-import almenara.codecs._compiled  # noqa: F401  before anything here is compiled
+from almenara._compiled import njit
 
 
 @intrinsic

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, same
 from almenara.codecs._csv_layout import DROP, TIME, VALUE
 from almenara.codecs._decimal import EXACT, to_float

@@ -11,7 +11,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
+
+from almenara._compiled import njit
 
 EXACT, HARD, BAD = 0, 1, 2
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, put, same
 from almenara.codecs._decimal import BAD, HARD, scan
 from almenara.codecs._graphite_path import KEY_TOO_LONG, NO_TIME, NO_VALUE, NOT_FINITE, TIME_RANGE

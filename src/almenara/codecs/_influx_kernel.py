@@ -14,8 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, put, same
 from almenara.codecs._influx_tokens import (
     KEY_TOO_LONG,

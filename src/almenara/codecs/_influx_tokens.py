@@ -6,8 +6,8 @@ buf, the payload, is uint8[n]; positions are offsets into it and end is where it
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._decimal import BAD, HARD, scan
 
 #: What can be wrong with a line or a field. 1..7 are seen here, the others by `_influx_memo` when it learns a key.

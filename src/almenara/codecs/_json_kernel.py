@@ -12,8 +12,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, same, store8
 from almenara.codecs._json_records import DROP, EVENT, LABEL, MAX_DEPTH, MAX_KEYS, MAX_WORD, STATE, TIME, VALUE
 from almenara.codecs._json_tokens import (

@@ -8,8 +8,8 @@ when a column or a list is too short for the next one, which is then read again.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, same, store8
 from almenara.codecs._json_kernel import (
     ALONE,

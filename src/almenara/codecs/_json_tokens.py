@@ -7,8 +7,8 @@ says, or needs more than 64 bits, is reported as `ODD` for the general reader to
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._decimal import EXACT, to_float
 
 #: What a value is.

@@ -12,8 +12,8 @@ learns them and calls again. Standard: https://opentelemetry.io/docs/specs/otlp/
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._otlp_points import (
     AT,
     DAMAGED,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import load8
 from almenara.codecs._protobuf import MEANING, Columns, Memo, block, find, length, load_double, skip, varint
 

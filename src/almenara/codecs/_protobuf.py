@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir  # type: ignore[import-untyped]
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from almenara._compiled import njit
 from almenara.codecs._bytes import hash_bytes, put, same
 
 # Columns of `Memo.table`, int64[entries, 6]. CONTEXT tells blocks with the same bytes apart, NEXT is what came after it

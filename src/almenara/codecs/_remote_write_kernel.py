@@ -10,8 +10,8 @@ learns them and calls again. Trap: save this file after a change in `_protobuf` 
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.codecs._protobuf import MEANING, Columns, Memo, block, length, load_double, skip, varint
 
 # Status: what the call came to.

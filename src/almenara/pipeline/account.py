@@ -17,8 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.model.errors import StoreError
 
 NEVER = np.iinfo(np.int64).min

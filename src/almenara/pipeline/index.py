@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.model.series import EQUALS, FIELD, Series
 from almenara.pipeline.keytable import KeyTable, join
 from almenara.query import Matcher

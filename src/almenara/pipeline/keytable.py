@@ -10,7 +10,8 @@ import zlib
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
+
+from almenara._compiled import njit
 
 EMPTY = np.int32(-1)
 

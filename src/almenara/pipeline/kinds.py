@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Mapping
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.model.batch import Batch
 from almenara.model.series import EQUALS, FIELD, Metadata
 from almenara.pipeline.index import SeriesIndex

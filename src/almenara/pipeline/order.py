@@ -7,7 +7,8 @@ order of time are then sorted. Nothing else is kept in memory: at this rate page
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from almenara._compiled import njit
 
 
 @njit(cache=True, nogil=True)

@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from almenara._compiled import njit
 from almenara.model.batch import Batch
 from almenara.model.errors import StoreError
 from almenara.pipeline.account import NEVER, NOTHING_ODD, Became, became, match

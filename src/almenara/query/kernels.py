@@ -8,7 +8,8 @@ give the same digits.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from almenara._compiled import njit
 
 #: What `reduce_windows` computes. RESETS: what counter resets in the window took away.
 SUM, AVG, MIN, MAX, STDDEV, RESETS, QUANTILE = range(7)
