@@ -108,8 +108,10 @@ def _watch(config: Config, plugin: Plugin) -> Watch:
 
 
 def codecs(config: Config) -> dict[str, Decoding]:
-    """Every installed codec by its name, and those of [topics] by their topic filter; Sparkplug B by its own."""
+    """Every installed codec by its name, with the options of [codecs]; those of [topics] by their topic filter;
+    Sparkplug B by its own."""
     found = {name: Decoding(registry.load("codec", name)) for name in registry.names("codec")}
+    found |= {name: Decoding(one.build, plugin=one.plugin) for name, one in config.codecs.items()}
     # The most exact filter decides: `#` and shorter ones come last.
     topics = _OWN_TOPICS | dict(config.topics)
     for pattern, plugin in sorted(topics.items(), key=lambda item: (item[0].count("#"), -len(item[0]))):

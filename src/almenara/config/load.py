@@ -64,6 +64,7 @@ class Config:
     publish: Publish = field(default_factory=Publish)
     agent: Agent = field(default_factory=Agent)
     topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
+    codecs: Mapping[str, Plugin] = field(default_factory=dict)
     transports: Mapping[str, Plugin] = field(default_factory=dict)
     collectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["collectors"])
     detectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["detectors"])

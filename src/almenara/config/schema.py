@@ -273,6 +273,7 @@ SECTIONS: dict[str, Any] = {
 #: Without that key the table's own name is the plugin's.
 PLUGINS: dict[str, tuple[str, str, bool]] = {
     "topics": ("codec", "codec", False),
+    "codecs": ("codec", "plugin", False),
     "transports": ("transport", "plugin", False),
     "collectors": ("collector", "plugin", False),
     "detectors": ("detector", "plugin", True),

@@ -25,6 +25,7 @@ version = {schema.VERSION}
 
 ABOUT = {
     "topics": "How messages are read, by MQTT topic; the longest fitting filter counts.",
+    "codecs": "Options of codecs where HTTP names them: influx reads /write, any other name /ingest/NAME/TOPIC.",
     "transports": "Further links that bring messages.",
     "collectors": "What this machine measures by itself.",
     "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
@@ -48,6 +49,7 @@ def template() -> str:
         parts.append("\n".join([*_prose(cls.__doc__.partition("\n")[0]), f"[{name}]", *keys, ""]))
     for name in (
         "topics",
+        "codecs",
         "collectors",
         "detectors",
         "rules",
