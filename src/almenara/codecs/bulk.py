@@ -28,10 +28,10 @@ _WITH_DOCUMENT = ("index", "create")
 
 
 class Bulk:
-    """`_bulk`: each number of a document becomes a series named by its path, `system.cpu.user.pct` as
-    `system_cpu_user_pct`; texts that say whose it is become labels: `host.name` as `host_name`, and so on.
+    """Reads Elasticsearch's `_bulk` bodies, as Metricbeat sends them.
 
-    Labels are the texts at places that Elastic's Common Schema and Metricbeat use to tell things apart (host, agent,
+    Each number of a document becomes a series named by its path, `system.cpu.user.pct` as `system_cpu_user_pct`; texts
+    that say whose it is become labels: `host.name` as `host_name`, and so on. Labels are the texts at places that Elastic's Common Schema and Metricbeat use to tell things apart (host, agent,
     service, container, pod, interface, mount point...), keys such as `name`, `id`, `device` of a module, and everything
     below `labels` and `fields`, which keep their own names. `@timestamp` is the time. Numbers that describe the
     document (event.duration, metricset.period, process.pid...) are left out. A document without numbers but with a
