@@ -31,11 +31,11 @@ class Bulk:
     """Reads Elasticsearch's `_bulk` bodies, as Metricbeat sends them.
 
     Each number of a document becomes a series named by its path, `system.cpu.user.pct` as `system_cpu_user_pct`; texts
-    that say whose it is become labels: `host.name` as `host_name`, and so on. Labels are the texts at places that Elastic's Common Schema and Metricbeat use to tell things apart (host, agent,
-    service, container, pod, interface, mount point...), keys such as `name`, `id`, `device` of a module, and everything
-    below `labels` and `fields`, which keep their own names. `@timestamp` is the time. Numbers that describe the
-    document (event.duration, metricset.period, process.pid...) are left out. A document without numbers but with a
-    `message` becomes an event.
+    that say whose it is become labels: `host.name` as `host_name`, and so on. Labels are the texts at places that
+    Elastic's Common Schema and Metricbeat use to tell things apart (host, agent, service, container, pod, interface,
+    mount point...), keys such as `name`, `id`, `device` of a module, and everything below `labels` and `fields`, which
+    keep their own names. `@timestamp` is the time. Numbers that describe the document (event.duration,
+    metricset.period, process.pid...) are left out. A document without numbers but with a `message` becomes an event.
 
     Rejected by name: `bad_json`, `not_supported` (update and delete), `bad_time`, `no_value`, `too_large` a document;
     `string_field`, `list`, `not_finite` one field; `key_too_long`, `too_many_labels`, `not_utf8` all of a document.
