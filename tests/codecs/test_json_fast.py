@@ -210,3 +210,17 @@ def test_no_packets_are_no_rows() -> None:
     many = Json().decode_many([])
     assert (len(many.batch), len(many.owner), dict(many.notes)) == (0, 0, {})
     assert _json_fast.Fast is not None
+
+
+def test_a_payload_of_too_many_values_is_refused_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("almenara.codecs.json.MAX_OBJECTS", 100)
+    monkeypatch.setattr("almenara.codecs.json.MAX_VALUES", 150)
+    objects, values = b"[" + b"{}," * 200 + b"{}]", b'{"a":[' + b"1," * 200 + b"1]}"
+    packets = [Packet("t", payload, 5, "x") for payload in (b'{"v":1}', objects, values, b'{"v":2}')]
+    many = Json().decode_many(packets)
+    assert list(many.batch.value) == [1, 2]
+    assert list(many.owner) == [0, 3]
+    assert ["more than" in str(many.notes[at]) for at in (1, 2)] == [True, True]
+    for payload in (objects, values):
+        with pytest.raises(DecodeError, match="more than"):
+            Json().decode(payload, Context("t", {}, "", 5))

@@ -25,7 +25,7 @@ def aggregate(max_names: int = 100, forget_after: int = 1000) -> Aggregate:
 
 def flushed(state: Aggregate, at_s: int = 20) -> dict[str, float]:
     """The newest value of each series, at the time of the flush."""
-    decoded = Prometheus().decode(state.flush(at_s * S, (at_s - 10) * S), Context())
+    decoded = Prometheus().decode(b"".join(state.flush(at_s * S, (at_s - 10) * S)), Context())
     assert not decoded.rejected
     b = decoded.batch
     return {str(b.series[i]): v for i, t, v in zip(b.id, b.time, b.value, strict=True) if t == at_s * S}
@@ -50,7 +50,7 @@ def test_counters_add_up_and_go_on_from_flush_to_flush() -> None:
 def test_a_new_counter_stands_at_zero_when_its_first_interval_began() -> None:
     state = aggregate()
     state.take(b"c:5|c")
-    decoded = Prometheus().decode(state.flush(20 * S, 10 * S), Context())
+    decoded = Prometheus().decode(b"".join(state.flush(20 * S, 10 * S)), Context())
     assert list(zip(decoded.batch.time, decoded.batch.value, strict=True)) == [(10 * S, 0.0), (20 * S, 5.0)]
     assert [m.kind for m in decoded.metadata.values()] == ["counter"]
 
@@ -144,6 +144,48 @@ def test_samples_and_members_are_bounded_between_two_flushes(monkeypatch: pytest
     assert flushed(state, 30)["u_unique"] == 2
 
 
+def test_sums_stay_numbers() -> None:
+    state = aggregate()
+    state.take(b"c:1|c\nc:1e308|c|@0.000001\nc:1|c\ng:1e308|g\ng:+1e308|g\nt:1e308|ms\nt:1e308|ms")
+    assert state._dropped == {"bad_value": 3}
+    found = flushed(state)
+    assert (found["c_total"], found["g"], found["t_sum"], found["t_count"]) == (2, 1e308, 1e308, 1)
+
+
+def test_what_is_remembered_between_two_flushes_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    state = aggregate()
+    state.take(b"_sc|a|0|#t:" + b"x" * 5000)
+    assert state._dropped == {"key_too_long": 1}
+    for n in range(10):
+        state.take(b"n:1|c|unknown:%d%s" % (n, b"x" * 5000))
+    assert (flushed(state)["n_total"], len(state._by_line)) == (10, 0)
+    monkeypatch.setattr(_statsd, "MOST_KEPT", 20)
+    state = aggregate()
+    for n in range(3):
+        state.take(b"u:%d%s|s" % (n, b"x" * 1000))
+    assert state._dropped == {"too_many_members": 1}
+    assert flushed(state)["u_unique"] == 2
+    monkeypatch.setattr(_statsd, "_MOST_EVENT_BYTES", 1000)
+    for _ in range(10):
+        state.take(b"_e{1,300}:t|" + b"x" * 300)
+    assert state._dropped["too_many_events"] == 7
+    assert len(state.take_events()) < 1500
+    state.take(b"_e{1,1}:t|x")
+    assert len(state.events) == 1
+
+
+def test_a_large_flush_comes_in_blocks_that_each_say_their_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_statsd, "_BLOCK_BYTES", 100)
+    state = aggregate()
+    for n in range(10):
+        state.take(b"n%d:%d|c" % (n, n))
+    blocks = list(state.flush(20 * S, 10 * S))
+    assert len(blocks) > 1
+    for block in blocks:
+        decoded = Prometheus().decode(block, Context())
+        assert {about.kind for about in decoded.metadata.values()} == {"counter"}
+
+
 def test_a_flush_that_fails_is_told_by_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
         link = Statsd(listen="127.0.0.1:0", flush_s=0.1)
@@ -159,7 +201,7 @@ def test_any_bytes_are_survived() -> None:
     chance, state = random.Random(5), aggregate()
     for _ in range(3000):
         state.take(bytes(chance.choices(b'abc:|@#,cgmsh_e{1}0.9-+\n\xff\\"', k=chance.randint(0, 40))))
-    Prometheus().decode(state.flush(20 * S, 10 * S) or b"x 1", Context())
+    Prometheus().decode(b"".join(state.flush(20 * S, 10 * S)) or b"x 1", Context())
 
 
 def test_datagrams_come_out_as_rows_every_flush() -> None:

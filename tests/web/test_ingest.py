@@ -190,6 +190,10 @@ def test_a_gzip_bomb_is_413_and_never_inflated(served: Served) -> None:
     [
         (b"not gzip", "gzip", 400),
         (gzip.compress(b"cut v=1")[:-9], "gzip", 400),
+        (gzip.compress(b"cut v=1")[:5], "gzip", 400),
+        (gzip.compress(b"two v=1\n") + gzip.compress(b"two v=2"), "gzip", 204),
+        (gzip.compress(b"") * 2000, "gzip", 400),
+        (gzip.compress(random.Random(1).randbytes(100_000).hex().encode()) + gzip.compress(b"\n"), "gzip", 400),
         (b"x v=1", "br", 415),
         (b"x v=1", "identity", 204),
     ],

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 from zoneinfo import ZoneInfo
 
 from almenara.codecs._json_general import FIELD, UNIT_NS, General, Naming
 from almenara.codecs._json_records import DROP, EVENT, LABEL, MAX_WORD, STATE, TIME, VALUE, Rules
 from almenara.model.batch import Batch, Decoded, DecodedMany
-from almenara.model.errors import MissingExtra
+from almenara.model.errors import DecodeError, MissingExtra
 from almenara.model.series import label_name
 from almenara.plugin.contracts import Context, Packet
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Payloads from this size on, and many at a time, go through the compiled reader.
 _LARGE = 4096
+#: Objects and lists of one payload, and values.
+MAX_OBJECTS, MAX_VALUES = 500_000, 8_000_000
 
 
 class Json:
@@ -87,6 +90,8 @@ class Json:
 
     def decode(self, payload: bytes, context: Context) -> Decoded:
         """Rows of all records; DecodeError where the payload is no JSON, or a text alone."""
+        if problem := _too_many(payload):
+            raise DecodeError(f"{context.topic or 'payload'}: {problem}")
         fast = self._ready() if len(payload) >= _LARGE else None
         if fast is not None:
             return fast.read_one(payload, context)
@@ -99,7 +104,12 @@ class Json:
         fast = self._ready()
         if fast is None:
             raise MissingExtra("reading many JSON messages at once", "hub")
-        return fast.read(packets)
+        wrong = {at: found for at, one in enumerate(packets) if (found := _too_many(one.payload))}
+        if not wrong:
+            return fast.read(packets)
+        many = fast.read(packets, [b"" if at in wrong else one.payload for at, one in enumerate(packets)])
+        told = {at: DecodeError(f"{packets[at].topic}: {found}") for at, found in wrong.items()}
+        return replace(many, notes={**many.notes, **told})
 
     def _ready(self) -> Fast | None:
         """The compiled reader, where numpy and numba are."""
@@ -126,6 +136,17 @@ class Json:
         return "".join(
             f'{heads[i]}{int(t)},"value":{"null" if v != v else repr(float(v))}}}\n' for i, t, v in rows
         ).encode()
+
+
+def _too_many(payload: bytes) -> str:
+    """Why a payload is not read: each value of a few bytes may cost a hundred as an object; empty where it is."""
+    if len(payload) <= 2 * MAX_OBJECTS:
+        return ""
+    if payload.count(b"{") + payload.count(b"[") > MAX_OBJECTS:
+        return f"found more than {MAX_OBJECTS} objects and lists; send smaller payloads"
+    if payload.count(b",") > MAX_VALUES:
+        return f"found more than {MAX_VALUES} values; send smaller payloads"
+    return ""
 
 
 def _zone(name: str) -> ZoneInfo | None:

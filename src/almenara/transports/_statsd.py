@@ -16,8 +16,12 @@ from typing import Any
 
 from almenara.model.series import MAX_KEY_BYTES, encode_key, label_name, metric_name
 
-#: Samples of all timers, for percentiles, and members of all sets that are kept between two flushes.
+#: Samples of all timers, for percentiles, and members of all sets that are kept between two flushes; a long member
+#: counts for several.
 MOST_KEPT = 2_000_000
+_MEMBER_BYTES = 64
+#: Bytes of all events that are kept between two flushes, of a line that is known again, and of rows in one payload.
+_MOST_EVENT_BYTES, _MOST_KNOWN_BYTES, _BLOCK_BYTES = 8 << 20, 1024, 4 << 20
 
 _EVENT = re.compile(r"_e\{(\d{1,6}),(\d{1,6})\}:")
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
@@ -40,7 +44,7 @@ class Count:
 
     def take(self, text: bytes, rate: float) -> None:
         """Add."""
-        self.total += _number(text) / rate
+        self.total = _finite(self.total + _number(text) / rate)
 
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
         """What was counted since the beginning."""
@@ -57,7 +61,7 @@ class Gauge:
     def take(self, text: bytes, rate: float) -> None:
         """Set or change."""
         number = _number(text)
-        self.value = self.value + number if text[:1] in (b"+", b"-") else number
+        self.value = _finite(self.value + number) if text[:1] in (b"+", b"-") else number
         self.is_told = False
 
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
@@ -83,8 +87,8 @@ class Timer:
         """One or more (`1:2:3`) values."""
         for one in text.split(b":"):
             number = _number(one)
+            self.here_sum = _finite(self.here_sum + number / rate)
             self.here += 1 / rate
-            self.here_sum += number / rate
             self.low, self.high = min(self.low, number), max(self.high, number)
             if self.room[0] > 0:
                 self.room[0] -= 1
@@ -93,7 +97,7 @@ class Timer:
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
         """Count and sum since the beginning; the rest of this interval, where anything came."""
         self.count += self.here
-        self.sum += self.here_sum
+        self.sum = self.sum + self.here_sum if math.isfinite(self.sum + self.here_sum) else self.here_sum
         yield f"{name}_count", labels, "counter", self.count, self.is_new
         yield f"{name}_sum", labels, "gauge" if self.low < 0 else "counter", self.sum, self.is_new
         self.room[0] += len(self.samples)
@@ -114,7 +118,7 @@ class Members:
 
     def __init__(self, room: list[int]) -> None:
         self.members: set[bytes] = set()
-        self.room = room
+        self.room, self.taken = room, 0
 
     def take(self, text: bytes, rate: float) -> None:
         """Name a member."""
@@ -123,15 +127,17 @@ class Members:
         if text not in self.members:
             if self.room[0] <= 0:
                 raise Bad("too_many_members")
-            self.room[0] -= 1
+            cost = 1 + len(text) // _MEMBER_BYTES
+            self.room[0] -= cost
+            self.taken += cost
             self.members.add(text)
 
     def flush(self, name: str, labels: str, percentiles: Sequence[float]) -> Iterator[Row]:
         """Their number."""
-        self.room[0] += len(self.members)
+        self.room[0] += self.taken
         if self.members:
             yield f"{name}_unique", labels, "gauge", float(len(self.members)), False
-        self.members = set()
+        self.members, self.taken = set(), 0
 
 
 _TYPES: dict[str, Any] = {"c": Count, "g": Gauge, "ms": Timer, "h": Timer, "d": Timer, "s": Members}
@@ -148,6 +154,7 @@ class Aggregate:
         self._room = [MOST_KEPT]
         self._checks: dict[tuple[str, str], int] = {}
         self.events: list[bytes] = []  # as syslog messages, since the last flush
+        self._event_bytes = 0
 
     def take(self, datagram: bytes) -> None:
         """Every line of a datagram."""
@@ -196,29 +203,43 @@ class Aggregate:
             self._metrics[key] = (_TYPES[kind](self._room), [0])
         metric, idle = self._metrics[key]
         found = metric, rate, idle
-        if len(self._by_line) < 4 * self._max_names:
+        if len(self._by_line) < 4 * self._max_names and len(name) + len(about) <= _MOST_KNOWN_BYTES:
             self._by_line[name, about] = found
         return found
 
-    def flush(self, now_ns: int, began_ns: int) -> bytes:
-        """What came since the last flush as Prometheus text. A new counter stands at 0 when the interval began."""
-        kinds: dict[str, str] = {}
-        lines: list[str] = []
+    def flush(self, now_ns: int, began_ns: int) -> Iterator[bytes]:
+        """What came since the last flush as Prometheus text, in blocks. A new counter stands at 0 when the interval
+        began."""
         now_ms, began_ms = now_ns // 1_000_000, began_ns // 1_000_000
-        for key, (metric, idle) in list(self._metrics.items()):
+        block = _Block()
+        for key, known in list(self._metrics.items()):
+            metric, idle = known
             for name, labels, kind, value, is_new in metric.flush(key[0], key[1], self._percentiles):
-                kinds.setdefault(name, kind)
-                lines += [f"{name}{labels} 0 {began_ms}\n"] if is_new else []
-                lines.append(f"{name}{labels} {value!r} {now_ms}\n")
+                block.add(
+                    name,
+                    kind,
+                    (f"{name}{labels} 0 {began_ms}\n" if is_new else "") + f"{name}{labels} {value!r} {now_ms}\n",
+                )
             idle[0] += 1
-            if idle[0] > self._forget_after:
+            if idle[0] > self._forget_after and self._metrics.get(key) is known:
                 del self._metrics[key]
                 self._by_line.clear()
-        for (name, labels), state in self._checks.items():
-            kinds.setdefault(f"{name}_status", "gauge")
-            lines.append(f"{name}_status{labels} {state} {now_ms}\n")
-        self._checks.clear()
-        return ("".join(f"# TYPE {name} {kind}\n" for name, kind in kinds.items()) + "".join(lines)).encode()
+            if block.size > _BLOCK_BYTES:
+                yield block.text()
+                block = _Block()
+        checks, self._checks = self._checks, {}
+        for (name, labels), state in checks.items():
+            block.add(f"{name}_status", "gauge", f"{name}_status{labels} {state} {now_ms}\n")
+            if block.size > _BLOCK_BYTES:
+                yield block.text()
+                block = _Block()
+        if block.size:
+            yield block.text()
+
+    def take_events(self) -> bytes:
+        """Events since the last time, as syslog messages with their lengths in front."""
+        events, self.events, self._event_bytes = self.events, [], 0
+        return b"".join(b"%d %b" % (len(one), one) for one in events)
 
     def _take_other(self, line: str) -> None:
         """An event or a service check of DogStatsD."""
@@ -228,11 +249,34 @@ class Aggregate:
                 raise Bad("bad_line" if name == "" or state not in _STATES else "too_many_names")
             tags = next((one[1:] for one in fields if one[:1] == "#"), "")
             host = next((f"host:{one[2:]}" for one in fields if one[:2] == "h:"), "")
-            self._checks[metric_name(name), labels_text(",".join(filter(None, (tags, host))))] = int(state)
+            key = metric_name(name), labels_text(",".join(filter(None, (tags, host))))
+            check_size(*key)
+            self._checks[key] = int(state)
             return
-        if len(self.events) >= 10_000:
+        if len(self.events) >= 10_000 or self._event_bytes >= _MOST_EVENT_BYTES:
             raise Bad("too_many_events")
         self.events.append(event_message(line))
+        self._event_bytes += len(self.events[-1])
+
+
+class _Block:
+    """Rows of one payload while it grows, and the kinds of their names."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._kinds: dict[str, str] = {}
+        self._lines: list[str] = []
+
+    def add(self, name: str, kind: str, lines: str) -> None:
+        """Add lines of a name."""
+        self._kinds.setdefault(name, kind)
+        self._lines.append(lines)
+        self.size += len(lines)
+
+    def text(self) -> bytes:
+        """The payload."""
+        head = "".join(f"# TYPE {name} {kind}\n" for name, kind in self._kinds.items())
+        return (head + "".join(self._lines)).encode()
 
 
 def event_message(line: str) -> bytes:
@@ -296,6 +340,13 @@ def _number(text: bytes) -> float:
         number = float(text)
     except ValueError:
         raise Bad("bad_value") from None
+    if not math.isfinite(number):
+        raise Bad("bad_value")
+    return number
+
+
+def _finite(number: float) -> float:
+    """A sum that is still a number; else the line is left out, and the sum stays as it was. Raises Bad."""
     if not math.isfinite(number):
         raise Bad("bad_value")
     return number

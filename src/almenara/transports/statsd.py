@@ -67,10 +67,9 @@ class Statsd(Listener):
             if self._inbox.full:  # the hub takes nothing: go on adding up, the next flush has it all
                 continue
             now_ns = self.now()
-            if rows := self._state.flush(now_ns, began_ns):
-                self.add(Packet(self.scheme, rows, now_ns, self.source(self.host), qos=0, codec="prometheus"))
-            if events := self._state.events:
-                payload = b"".join(b"%d %b" % (len(one), one) for one in events)
-                self.add(Packet(self.scheme, payload, now_ns, self.source(self.host), qos=0, codec="syslog"))
-                self._state.events = []
+            for rows in self._state.flush(now_ns, began_ns):
+                await self.put(Packet(self.scheme, rows, now_ns, self.source(self.host), qos=0, codec="prometheus"))
+                await asyncio.sleep(0)  # a flush of very many names leaves others their turn
+            if events := self._state.take_events():
+                await self.put(Packet(self.scheme, events, now_ns, self.source(self.host), qos=0, codec="syslog"))
             began_ns = now_ns

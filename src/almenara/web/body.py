@@ -17,8 +17,11 @@ from almenara.web.errors import HttpError
 
 #: A body that arrives slower than this, after the first `body_timeout_s`, is cut off.
 SLOWEST_BYTES_PER_S = 16 * 1024
-#: Bodies above this are decompressed in a thread, so that the loop goes on.
-_INLINE_BYTES = 64 * 1024
+#: Bodies above this are decompressed in a thread, so that the loop goes on: what is small may become a thousand times
+#: as large.
+_INLINE_BYTES = 4 * 1024
+#: Members of one gzip body (RFC 1952 allows any number, senders use one), and bytes of it that are read at a time.
+_MOST_MEMBERS, _STEP_BYTES = 1000, 64 * 1024
 #: So many bodies of more than that are decompressed at a time, since each may become as large as the limit.
 _INFLATING = 2
 _LINGER_S = 1.0
@@ -140,20 +143,23 @@ async def decoded(headers: Headers, body: bytes, limit: int, held: Held) -> byte
 
 def inflate(body: bytes, limit: int, wbits: int = 31) -> bytes:
     """The content of one or several gzip members (RFC 1952), never more than `limit` bytes in memory."""
-    parts, room = [], limit
-    while body:
+    parts, room, members, at, view = [], limit, 0, 0, memoryview(body)
+    while at < len(view):
+        if (members := members + 1) > _MOST_MEMBERS:
+            raise HttpError(400, f"the compressed body has more than {_MOST_MEMBERS} members")
         stream = zlib.decompressobj(wbits)
-        try:
-            part = stream.decompress(body, room + 1)
-        except zlib.error as error:
-            raise HttpError(400, f"the compressed body is damaged: {error}") from error
-        room -= len(part)
-        if room < 0:
-            raise HttpError(413, f"the body may have {limit} bytes after decompression; send smaller batches")
-        if not stream.eof:
-            raise HttpError(400, "the compressed body is truncated")
-        parts.append(part)
-        body = stream.unused_data
+        while not stream.eof:
+            if not (step := view[at : at + _STEP_BYTES]):
+                raise HttpError(400, "the compressed body is truncated")
+            try:
+                part = stream.decompress(step, room + 1)
+            except zlib.error as error:
+                raise HttpError(400, f"the compressed body is damaged: {error}") from error
+            room -= len(part)
+            if room < 0:
+                raise HttpError(413, f"the body may have {limit} bytes after decompression; send smaller batches")
+            parts.append(part)
+            at += len(step) - len(stream.unused_data)
     return b"".join(parts)
 
 

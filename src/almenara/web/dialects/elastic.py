@@ -7,6 +7,7 @@ status 400 and the reason; 503 or 507 with Retry-After: nothing was kept, and th
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
@@ -137,11 +138,15 @@ class _Write:
             outcome = await self._ingest.take(self._request.scope, self._receive, "bulk", index)
         except AlmenaraError as error:
             return _refusal(error)
+        wrong, items = await asyncio.to_thread(self._items, index, outcome)
+        took = round(1000 * (time.monotonic() - began))
+        return _answer({"took": took, "errors": wrong, "items": items})
+
+    def _items(self, index: str, outcome: Outcome) -> tuple[bool, list[dict[str, Any]]]:
+        """Whether a document was refused, and an item for each; in a thread, as there may be very many."""
         found = list(bulk.actions(self._payload()))
         wrong = refused_documents(found, outcome)
-        items = [_item(action, index, at, wrong.get(at)) for at, (action, _) in enumerate(found)]
-        took = round(1000 * (time.monotonic() - began))
-        return _answer({"took": took, "errors": bool(wrong), "items": items})
+        return bool(wrong), [_item(action, index, at, wrong.get(at)) for at, (action, _) in enumerate(found)]
 
 
 def refused_documents(found: Sequence[tuple[str, bytes]], outcome: Outcome) -> dict[int, Rejected]:
