@@ -7,6 +7,7 @@ and remembered for SHOW DATABASES, and every one of them holds everything.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 from collections.abc import Mapping, Sequence
@@ -19,13 +20,13 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from almenara.model.batch import Batch
-from almenara.model.errors import AlmenaraError, NotSupported, QueryError, QueryTooLarge
+from almenara.model.errors import AlmenaraError, NotSupported, QueryError, QueryTooLarge, Refused, StoreError
 from almenara.model.series import SeriesList
 from almenara.model.time import NS, format_time
 from almenara.pipeline.reading import MAX_ROWS
 from almenara.plugin.contracts import Selection, StoreReader
 from almenara.query import Matcher
-from almenara.query.influxql import Names, Statement, Table, answer, parse, plain
+from almenara.query.influxql import Names, Select, Statement, Table, answer, parse, plain
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, as_http, json_response
 from almenara.web.ingest import INFLUX_VERSION, Ingest, parameters_of
@@ -71,11 +72,12 @@ class InfluxApi:
 
     async def write(self, scope: Scope, receive: Receive, send: Send) -> None:
         """POST /write and /api/v2/write: line protocol; `precision` and `db` go on to the codec."""
-        await self._ingest.influx(scope, receive, send)
         parameters = parameters_of(scope)
         database = parameters.get("db") or parameters.get("bucket", "")
         if database and self._pipeline.origins.is_new_database(database):
-            await asyncio.to_thread(self._pipeline.origins.keep_database, database)
+            with contextlib.suppress(StoreError, Refused):  # the rows matter more
+                await asyncio.to_thread(self._pipeline.origins.keep_database, database)
+        await self._ingest.influx(scope, receive, send)
 
     async def ping(self, request: Request) -> Response:
         """GET, HEAD and POST /ping: 204, and the version that Influx clients look for; `verbose`: also as JSON."""
@@ -112,12 +114,14 @@ class InfluxApi:
     async def _answer(self, statements: Sequence[Statement], params: Params, request: Request) -> Response:
         now_ns = self._pipeline.clock()
 
-        def work(reader: StoreReader) -> Response:
+        def work(reader: StoreReader | None) -> Response:
             source = _Stored(self, self._pipeline.index, self._pipeline.origins, reader)
             results = _results(statements, source, now_ns)
             return _response(results, params, request.headers.get("accept", ""))
 
-        return await self._pipeline.read_with(work)
+        if any(isinstance(one, Select) for one in statements):
+            return await self._pipeline.read_with(work)
+        return await asyncio.to_thread(work, None)  # names are known at once, before rows are stored
 
     def names(self) -> Names:
         """Measurements and fields; made again when there are more series or origins than last time."""
@@ -131,7 +135,7 @@ class InfluxApi:
 class _Stored:
     """The hub's series and rows, as InfluxQL reads them."""
 
-    def __init__(self, api: InfluxApi, index: SeriesIndex, origins: Origins, reader: StoreReader):
+    def __init__(self, api: InfluxApi, index: SeriesIndex, origins: Origins, reader: StoreReader | None):
         self._api, self._index, self._origins, self._reader = api, index, origins, reader
 
     @property
@@ -149,6 +153,8 @@ class _Stored:
 
     def read(self, ids: np.ndarray, start: int, end: int, every_ns: int | None = None, how: str = "avg") -> Batch:
         """Rows in [start, end). Raises QueryTooLarge."""
+        if self._reader is None:
+            raise QueryError("rows are read by SELECT only")
         batch = self._reader.read(Selection(self._index, ids), start, end, every_ns, how)
         if len(batch) > MAX_ROWS:
             raise QueryTooLarge(
