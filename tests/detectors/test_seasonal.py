@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from tests.detectors.series import DAY_ROWS, WEEK_ROWS, clean, judge, longest_s, minutes, rows, wander
 
+from almenara.detectors import seasonal as module
 from almenara.detectors.seasonal import Seasonal
+from almenara.model.batch import Batch
+from almenara.model.series import SeriesTable
 from almenara.model.time import NS, ns_from_datetime
 
 WEEKS = 5
@@ -195,3 +198,18 @@ def test_a_day_off_on_a_weekday_is_usual_where_the_country_is_known() -> None:
     }  # fmt: skip
     assert np.mean(scores[""] >= 1) > 0.9
     assert np.mean(scores["ES"] >= 1) < 0.02
+
+
+def test_a_large_batch_is_judged_as_its_series_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By several threads, each with series of its own."""
+    chance, n = np.random.default_rng(3), 300
+    ids = np.repeat(np.arange(20, dtype=np.int32), n)
+    times = np.tile(np.arange(n, dtype=np.int64) * 60 * 10**9 + 1_700_000_000 * 10**9, 20)
+    batch = Batch(SeriesTable.of([b"s%d" % i for i in range(20)]), ids, times, chance.normal(ids, 1.0))
+    alone = Seasonal().step(batch)
+    monkeypatch.setattr(module, "_PART_ROWS", 1000)
+    monkeypatch.setattr(module, "_THREADS", 3)
+    together = Seasonal().step(batch)
+    for name in ("score", "yhat", "lower", "upper", "cause"):
+        assert np.array_equal(getattr(alone, name), getattr(together, name), equal_nan=True)
+    assert [part.start for part in module._parts(ids)] == [0, 1800, 3900]  # where a series begins

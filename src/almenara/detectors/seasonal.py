@@ -7,7 +7,11 @@ apart as they are seen. A fault is not learned while it lasts, and a new level i
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any
 
 import numpy as np
@@ -22,6 +26,8 @@ from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
 FORMAT = 1
+#: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
+_PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
 
 class Seasonal:
@@ -110,13 +116,22 @@ class Seasonal:
         n = len(ids)
         if not ids.shape == times.shape == values.shape == (n,):
             raise ValueError(f"columns differ in shape: id {ids.shape}, time {times.shape}, value {values.shape}")
-        verdict, cause = np.empty((4, n)), np.empty(n, np.int16)
+        # One column too many: a part of the rows then has the same kind of strides as all of them, compiled once.
+        verdict, cause = np.empty((4, n + 1))[:, :n], np.empty(n, np.int16)
         if n:
             if ids.min() < 0:
                 raise ValueError(f"series id must not be negative; got {ids.min()}")
             self._reserve(int(ids.max()) + 1)
-            arrays = (ids, times, values, self._zone.from_s, self._zone.offset_s, self._options)
-            run(self._slots, np.zeros(1, SLOT), *arrays, learn, verdict, cause)
+
+            def judge(part: slice) -> None:
+                rows = ids[part], times[part], values[part], self._zone.from_s, self._zone.offset_s, self._options
+                run(self._slots, np.zeros(1, SLOT), *rows, learn, verdict[:, part], cause[part])
+
+            first, *rest = _parts(ids)
+            others = [_others().submit(judge, part) for part in rest]
+            judge(first)
+            for other in others:
+                other.result()
         return Verdict(verdict[0], verdict[1], verdict[2], verdict[3], np.broadcast_to(1.0, n), cause)
 
     def _reserve(self, n: int) -> None:
@@ -125,3 +140,16 @@ class Seasonal:
             grown[: self._used] = self._slots[: self._used]
             self._slots = grown
         self._used = max(self._used, n)
+
+
+@cache
+def _others() -> ThreadPoolExecutor:
+    """Threads that judge parts of large batches."""
+    return ThreadPoolExecutor(_THREADS - 1, "judge")
+
+
+def _parts(ids: np.ndarray) -> list[slice]:
+    """The rows in one part, or of a large batch in one a processor: all rows of a series are in the same part."""
+    n, parts = len(ids), max(1, min(_THREADS, len(ids) // _PART_ROWS))
+    edges = [0, *(int(np.searchsorted(ids, ids[n * k // parts])) for k in range(1, parts)), n]
+    return [slice(low, high) for low, high in pairwise(edges) if high > low]

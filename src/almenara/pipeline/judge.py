@@ -63,6 +63,16 @@ def _writable(verdict: Verdict) -> Verdict:
     return verdict if verdict.share.flags.writeable else replace(verdict, share=np.array(verdict.share))
 
 
+def _spread(said: Verdict, mine: np.ndarray) -> Verdict:
+    """What was said of the rows in `mine`, bool[n], as a verdict of all n rows; of the others it says nothing."""
+    columns, share, cause = np.empty((4, len(mine))), np.empty(len(mine)), np.empty(len(mine), np.int16)
+    told = [np.asarray(getattr(said, name), np.float64) for name in COLUMNS[:-1]]
+    count = _spread_rows(mine, *told, np.asarray(said.cause, np.int16), columns, share, cause)
+    if count != len(said):
+        raise ValueError(f"a verdict of {len(said)} rows for {count} rows to judge")
+    return Verdict(columns[0], columns[1], columns[2], columns[3], share, cause)
+
+
 # Passes over a whole segment are compiled: in numpy each makes an array of 8 bytes a row.
 
 
@@ -89,6 +99,22 @@ def _select(id, mask, on_time, mine):  # type: ignore[no-untyped-def]
     count = 0
     for k in range(len(id)):
         mine[k] = on_time[k] and mask[id[k]]
+        count += mine[k]
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _spread_rows(mine, score, yhat, lower, upper, share, cause, columns, shares, causes):  # type: ignore[no-untyped-def]
+    count = 0
+    for k in range(len(mine)):
+        if mine[k] and count < len(score):
+            columns[0, k], columns[1, k], columns[2, k], columns[3, k] = (
+                score[count], yhat[count], lower[count], upper[count],
+            )  # fmt: skip
+            shares[k], causes[k] = share[count], cause[count]
+        else:
+            columns[0, k] = columns[1, k] = columns[2, k] = columns[3, k] = np.nan
+            shares[k], causes[k] = 1.0, -1
         count += mine[k]
     return count
 
@@ -160,10 +186,10 @@ class Judge:
                 said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
             made.append(self._anomalies(name, judged, said))
-            if verdict is None and every_row:
-                verdict = said
+            if verdict is None:
+                verdict = said if every_row else _spread(said, mine)
             else:
-                verdict = _writable(verdict or empty_verdict(len(batch)))
+                verdict = _writable(verdict)
                 _take_higher(verdict, said, np.arange(len(batch)) if every_row else rows)
         return replace(verdict or empty_verdict(len(batch)), value=rates), [b for b in made if len(b)]
 
