@@ -100,3 +100,9 @@ def test_reload_takes_a_good_config_and_keeps_the_old_one_when_the_new_is_bad(tm
             return {one["rule"] for one in hub.json("/api/v1/alarms")["open"]}
 
         wait_until(lambda: rules() == {"cold"}, "the new rule alone")
+
+
+def test_what_links_bring_is_compiled_beside_its_work(hub: HubProcess) -> None:
+    assert hub.get("/-/ready")[0] == 200
+    wait_until(lambda: "all readers are compiled" in hub.said(), "the line in the log", 100)
+    assert "not compiled ahead" not in hub.said()

@@ -210,8 +210,10 @@ class _Hub:
         serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
         failing = asyncio.create_task(pipeline.failed.wait())
         self._show_banner(running.built)
+        stop_compiling = warm.compile_beside(pipeline.options)
         await asyncio.wait((serving, failing), return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
+        stop_compiling()
         failing.cancel()
         await serving
 

@@ -1,9 +1,17 @@
-"""Compile what must be compiled before the first sample: half a minute on a first start, later a moment."""
+"""Compile what must be compiled: some before the first sample, half a minute on a first start and later a moment; the
+readers of formats that not every hub gets, beside its work.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
 import sqlite3
-from collections.abc import Callable, Iterator
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -14,14 +22,21 @@ from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.model.time import NS
 from almenara.pipeline.account import match
+from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
 from almenara.pipeline.index import Selector, SeriesIndex
-from almenara.pipeline.judge import Watch, empty_verdict
+from almenara.pipeline.judge import Judge, Watch, empty_verdict
 from almenara.pipeline.order import sort_rows
 from almenara.pipeline.recent import locate
+from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
+
+log = logging.getLogger(__name__)
+
+#: How far the thread that compiles beside the hub's work stands back, as `nice` counts.
+NICE = 10
 
 #: What each codec is shown; others are warm from the start.
 _PAYLOADS = {
@@ -46,6 +61,53 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"judging: {watch.name}", partial(_judge, watch)
     yield "alarms", _alarms
     yield "queries", _query
+
+
+def later(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
+    """The same for what can wait until the hub is at work: its readers first that links and topics of it use."""
+    yield "judging", partial(_judge_all, options.watches)
+    codecs = options.codecs
+    used = [decoding.plugin for decoding in codecs.values() if decoding.plugin in codecs]
+    for name in dict.fromkeys([*used, *(name for name, decoding in codecs.items() if not decoding.plugin)]):
+        if name not in _PAYLOADS:
+            yield f"reading {name}", partial(_read_own, codecs[name])
+
+
+def compile_beside(options: Options) -> Callable[[], None]:
+    """Do what `later` gives in a thread that stands back, and say in the log when it is done. The answer ends it after
+    the function that it is at; nobody need wait for that."""
+    stop = threading.Event()
+    # A daemon, for the compiler cannot be cut short.
+    threading.Thread(target=_compile_all, args=(later(options), stop), name="compile", daemon=True).start()
+    return stop.set
+
+
+def _compile_all(steps: Iterator[tuple[str, Callable[[], object]]], stop: threading.Event) -> None:
+    name_thread()
+    if sys.platform == "linux":  # where threads have priorities of their own
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    began_s = time.monotonic()
+    for name, do in steps:
+        if stop.is_set():
+            return
+        try:
+            do()
+        except Exception as error:  # a plugin's mistake; it tells of it again when it is used
+            log.warning("not compiled ahead: %s: %s: %s", name, type(error).__name__, error)
+    log.info("all readers are compiled, after %.1f s", time.monotonic() - began_s)
+
+
+def _read_own(decoding: Decoding) -> None:
+    codec = decoding.make()
+    codec.decode(codec.encode(_one_row()), Context())
+
+
+def _judge_all(watches: Sequence[Watch]) -> None:
+    """The first steps of a counter, and an index that grows."""
+    index, row = SeriesIndex(), _one_row()
+    index.add([b"warm_up_total", *(b"warm_up_%d" % n for n in range(600))])
+    Judge(index, watches, Counters()).step(Batch(index, row.id, row.time, row.value))
 
 
 def _decode(decoding: Decoding, payload: bytes) -> None:
