@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import kernel
+from almenara.analysis.compiled import bare, inlined
 from almenara.analysis.seasonal_learn import commit, count_rejected, gather, learn_rhythm, learn_sizes, learn_tails
 from almenara.analysis.seasonal_slot import (
     ABOVE,
@@ -58,7 +58,7 @@ from almenara.analysis.tails import tail_limit, tail_score
 from almenara.model.time import NS
 
 
-@kernel
+@inlined
 def _season(s, local):  # type: ignore[no-untyped-def]
     """(season relative to the level, is this hour known, how unsure) at a local second."""
     second, week_second = local % DAY_S, (local + EPOCH_SHIFT_S) % WEEK_S
@@ -85,7 +85,7 @@ def _season(s, local):  # type: ignore[no-untyped-def]
     return season, True, UNSURE * s.swing * ((1.0 - part) / (k0 * k0) + part / (k1 * k1))
 
 
-@kernel
+@inlined
 def _least(s, expected):  # type: ignore[no-untyped-def]
     """The least size of a deviation: half of the value's last decimal, at most 2 % of the level; for a series that
     hardly ever moves 0.1 % of it."""
@@ -96,7 +96,7 @@ def _least(s, expected):  # type: ignore[no-untyped-def]
     return max(max(least, quiet * 1e-3 * a), max(1e-9 * a, 1e-200))
 
 
-@kernel
+@inlined
 def _expect(s, time, local):  # type: ignore[no-untyped-def]
     """(hour known, judged by reference, base, recent deviation, yhat, size, ref_size, lower, upper) at this time."""
     season, known, unsure = _season(s, local)
@@ -129,7 +129,7 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     return known, judged, base, recent, yhat, size, ref_size, lower, upper
 
 
-@kernel
+@inlined
 def _stuck(s, time, y):  # type: ignore[no-untyped-def]
     """How long this value has not moved, in times of what is plausible; 0 where that says nothing."""
     if y != s.last or s.flat_rows < FLAT_ROWS_MIN or s.moves < LIVELY or time - s.first < FLAT_AGE_NS:
@@ -137,7 +137,7 @@ def _stuck(s, time, y):  # type: ignore[no-untyped-def]
     return (time - s.flat) / NS / (FLAT_TIMES * s.flat_max + FLAT_EXTRA * s.cadence)
 
 
-@kernel
+@bare
 def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
     """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it."""
     fresh = time > s.time
@@ -185,7 +185,7 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
                 learn_tails(s, judged, size, ref_size, away, ref_away, o)
 
 
-@kernel
+@bare
 def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
     """All rows in their order. Not learning: each row is judged, on the spare slot, as if it were the next."""
     begin, end, offset = 1, 0, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from almenara.analysis.compiled import kernel
+from almenara.analysis.compiled import bare, inlined
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
     CLIP,
@@ -40,13 +40,13 @@ from almenara.analysis.tails import tail_learn
 from almenara.model.time import NS
 
 
-@kernel
+@bare
 def _week_bin(half):  # type: ignore[no-untyped-def]
     """The bin of the week of a half hour since 1970."""
     return ((half // 48 + 3) % 7) * 24 + (half % 48) // 2
 
 
-@kernel
+@bare
 def commit(s, half, o):  # type: ignore[no-untyped-def]
     """Close the open bin: move profiles, slow level and sizes by what its rows said; open the bin `half`."""
     b, h = s.half % 48, _week_bin(s.half)
@@ -73,7 +73,7 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
     s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
 
 
-@kernel
+@bare
 def _ref_tails(s, o):  # type: ignore[no-untyped-def]
     """Learn the reference view's tails from the extremes of a bin: rows in a row repeat each other, and so do bins."""
     up = s.most_up > s.tails[REF_UP]
@@ -85,7 +85,7 @@ def _ref_tails(s, o):  # type: ignore[no-untyped-def]
     s.beyond = 1 if up else 2 if down else 0
 
 
-@kernel
+@bare
 def _adjust(s, b, h, mean):  # type: ignore[no-untyped-def]
     """Share the mean deviation of a bin seen before among level, day and week."""
     s.ref_bins = min(s.ref_bins + 1, 1 << 30)
@@ -107,7 +107,7 @@ def _adjust(s, b, h, mean):  # type: ignore[no-untyped-def]
     s.week[h] = s.week[h] + max(1.0 / (0.5 * s.week_seen[h] + 1.0), 0.12) * share * rest
 
 
-@kernel
+@inlined
 def learn_rhythm(s, time, y, stuck):  # type: ignore[no-untyped-def]
     """Learn the cadence, how often values move, and how long they stay."""
     n = s.rows
@@ -128,7 +128,7 @@ def learn_rhythm(s, time, y, stuck):  # type: ignore[no-untyped-def]
     s.last, s.time = y, time
 
 
-@kernel
+@inlined
 def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type: ignore[no-untyped-def]
     """Count rejected rows; accept what has lasted. False: this row was accepted with all before it and is done."""
     forget = 1.0 - 0.1 * o[P_LIMIT]
@@ -168,7 +168,7 @@ def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type
     return False
 
 
-@kernel
+@inlined
 def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: ignore[no-untyped-def]
     """Add a row to the open bin, clipped: hard where it was rejected, so that a fault moves a profile a little only,
     and the harder the more often this hour of the week was seen, since what is new need not be a fault."""
@@ -184,13 +184,13 @@ def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: 
     s.sum_ref += min(abs(ref_away) / s.ref_size, 2.5) if s.ref_size > 0.0 else 1.0
 
 
-@kernel
+@inlined
 def _pace(s):  # type: ignore[no-untyped-def]
     """How much one row says to the reference view: dense rows repeat each other."""
     return min(max(s.cadence / 300.0, 0.1), 1.0)
 
 
-@kernel
+@inlined
 def learn_sizes(s, local, known, recent, size, ref_size, away, ref_away):  # type: ignore[no-untyped-def]
     """Learn sizes and autocorrelation from a row that is not part of a lasting fault."""
     s.size += (min(abs(away), CLIP * size) / at_hour(s.ratio, local) - s.size) / min(s.rows, 256)
@@ -206,7 +206,7 @@ def learn_sizes(s, local, known, recent, size, ref_size, away, ref_away):  # typ
         s.power = max(s.power + (e * e - s.power) / 256.0, 1e-6)
 
 
-@kernel
+@inlined
 def learn_tails(s, by_reference, size, ref_size, away, ref_away, o):  # type: ignore[no-untyped-def]
     """Learn how far usual deviations reach on their side."""
     z = abs(away) / size

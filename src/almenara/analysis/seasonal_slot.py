@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S
-from almenara.analysis.compiled import kernel
+from almenara.analysis.compiled import bare, inlined, kernel
 from almenara.analysis.tails import TAIL, tail_start
 from almenara.model.time import NS
 
@@ -93,12 +93,12 @@ SURPRISE = (1e30, 16.0, 4.0, 2.0)
 UNSURE = 0.3  # prior size of a weekday's difference, in swings of the day
 
 
-@kernel
+@inlined
 def clip(x, size):  # type: ignore[no-untyped-def]
     return min(max(x, -size), size)
 
 
-@kernel
+@inlined
 def decimals_of(y, known):  # type: ignore[no-untyped-def]
     """How many decimals values have, at least `known`; DECIMALS_MAX = too many to matter."""
     while known < DECIMALS_MAX:
@@ -109,7 +109,7 @@ def decimals_of(y, known):  # type: ignore[no-untyped-def]
     return known
 
 
-@kernel
+@bare
 def warm(s, time, y, local, o):  # type: ignore[no-untyped-def]
     """Keep the first rows, as pairs of float32, where the week's profile will be; start with the last of them."""
     n = s.rows
@@ -158,7 +158,7 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     tail_start(s.tails, REF_DOWN, o[REF_DEPTH])
 
 
-@kernel
+@inlined
 def at_hour(ratio, local):  # type: ignore[no-untyped-def]
     """Size of deviations at this time of day, relative to the average."""
     x = (local % DAY_S) / HOUR_S - 0.5

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 
-from almenara.analysis.compiled import kernel
+from almenara.analysis.compiled import bare, inlined
 
 #: Probability of one side beyond u.
 Q = 0.02
@@ -32,7 +32,7 @@ def depth_of(p_limit: float) -> float:
     return math.log(2 * Q / p_limit)
 
 
-@kernel
+@bare
 def tail_start(tails, at, depth):  # type: ignore[no-untyped-def]
     """A tail before anything was seen: a Gaussian's, in units of its mean absolute deviation."""
     tails[at + U] = 2.57
@@ -42,7 +42,7 @@ def tail_start(tails, at, depth):  # type: ignore[no-untyped-def]
     _reach(tails, at, depth, False)
 
 
-@kernel
+@bare
 def _reach(tails, at, depth, fitted):  # type: ignore[no-untyped-def]
     mean = tails[at + MEAN]
     if fitted:
@@ -52,13 +52,13 @@ def _reach(tails, at, depth, fitted):  # type: ignore[no-untyped-def]
     tails[at + REACH] = mean * (1.0 - xi) / xi * (math.exp(xi * depth) - 1.0)
 
 
-@kernel
+@inlined
 def tail_limit(tails, at):  # type: ignore[no-untyped-def]
     """The deviation whose score is 1."""
     return max(tails[at + U] + tails[at + REACH], LIMIT_MIN)
 
 
-@kernel
+@inlined
 def tail_learn(tails, at, z, step, rate, heavy_rate, depth):  # type: ignore[no-untyped-def]
     """Learn a deviation z >= 0 on this side (0 when it fell on the other), cut at the limit. step: of the quantile;
     rate: weight
@@ -76,7 +76,7 @@ def tail_learn(tails, at, z, step, rate, heavy_rate, depth):  # type: ignore[no-
     _reach(tails, at, depth, heavy_rate > 0.0)
 
 
-@kernel
+@inlined
 def tail_score(tails, at, z, depth):  # type: ignore[no-untyped-def]
     """log p / log p_limit of a deviation z >= 0: 0 at 0, 1 at the limit."""
     base = -math.log(2.0 * Q)
