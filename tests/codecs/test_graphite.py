@@ -134,8 +134,8 @@ def test_the_compiled_reader_equals_its_plain_twin(lines: list[str], end: str) -
     try:
         decoded = read(payload, CODEC)
     except DecodeError:
-        assert not expected
-        assert refused
+        assert not any(path.strip(b"._") for path, _, _ in expected)
+        assert refused or expected
         return
     names = {b"a.b": "a_b", b"a.c": "a_c", b"x;y=1": 'x{y="1"}'}
     known = [(names[p], t, v) for p, t, v in expected if p in names]

@@ -8,6 +8,7 @@ import numpy as np
 
 from almenara.codecs import _graphite_kernel as kernel
 from almenara.codecs import _graphite_path as codes
+from almenara.codecs._bounds import check_new
 from almenara.codecs._graphite_path import BadPath, Template, read_path
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
@@ -55,6 +56,7 @@ class Reader:
         lists, cursor = _lists(), np.zeros(kernel.CURSOR, np.int64)
         cursor[kernel.PREVIOUS] = -1
         whole = True  # whether every row so far is one to keep
+        known = len(self._table)
         while True:
             kernel.parse(buf, received_ns, self._seed, self._memo, out, lists, cursor)
             for row, start, stop, line_no in lists.slow[: cursor[kernel.SLOW]].tolist():
@@ -64,6 +66,7 @@ class Reader:
                     whole = False
             if cursor[kernel.NEW]:
                 whole &= self._learn(payload, lists, int(cursor[kernel.NEW]), out)
+                check_new(len(self._table) - known)
             if not cursor[kernel.FULL]:
                 break
         rows = int(cursor[kernel.ROW])

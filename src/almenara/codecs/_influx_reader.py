@@ -6,6 +6,7 @@ import numpy as np
 
 from almenara.codecs import _influx_kernel as kernel
 from almenara.codecs import _influx_tokens as tokens
+from almenara.codecs._bounds import check_new
 from almenara.codecs._influx_memo import BadKey, Memory, parse_key
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
@@ -71,6 +72,7 @@ class Reader:
         columns = _columns(int(len(buf) * self._rows_per_byte * 1.1) + 1024)
         lists, cursor = _lists(1024), np.zeros(2 * kernel.CURSOR, np.int64)
         cursor[kernel.PREVIOUS] = -1
+        known = len(self._memory.table)
         while True:
             kernel.parse(buf, scale, received_ns, self._memory.seed, self._memory.view, columns, lists, cursor)
             new, slow, status = (int(cursor[k]) for k in (kernel.NEW, kernel.SLOW, kernel.STATUS))
@@ -80,6 +82,7 @@ class Reader:
                     _reject(lists, tokens.NOT_FINITE, line_no, start, payload.rfind(b"\n", 0, start) + 1)
             if new:
                 self._memory.learn(payload, lists.new[:new])
+                check_new(len(self._memory.table) - known)
             elif status == kernel.ROWS_FULL:
                 columns = _longer(columns)
             elif status == kernel.LIST_FULL and slow == 0:

@@ -13,6 +13,7 @@ from almenara.codecs import _otlp_kernel as kernel
 from almenara.codecs import _otlp_points as point
 from almenara.codecs import _wire as wire
 from almenara.codecs._blocks import Blocks, columns
+from almenara.codecs._bounds import check_new
 from almenara.codecs._labels import BadLabels, key_of, utf8
 from almenara.codecs._otlp_names import labels_of as labels_of_attributes
 from almenara.codecs._otlp_names import prometheus_name, prometheus_unit
@@ -44,6 +45,8 @@ _REASON = {
     ),
 }
 _MAX_HELP = 1000
+#: Blocks that are learned in one pass: the same one may stand in a payload millions of times.
+_AT_ONCE = 1 << 16
 _DOUBLE = struct.Struct("<d")
 
 
@@ -96,6 +99,7 @@ class Reader:
         buf, result = np.frombuffer(payload, np.uint8), np.zeros(point.RESULT, np.int64)
         out = columns(int(len(buf) * self._rows_per_byte * 1.1) + 1024)
         new, metrics = np.empty((1024, 3), np.int64), np.empty(256, np.int64)
+        known = self._blocks.count
         while True:
             refused = np.zeros((point.CODES, 3), np.int64)
             work = point.Work(buf, self._ids, out, new, metrics, refused, result)
@@ -103,7 +107,7 @@ class Reader:
             status, rows, unknown, seen, at = result.tolist()
             if status == point.ROWS_FULL:
                 out = columns(2 * len(out.id))
-            elif status == point.LIST_FULL:
+            elif status == point.LIST_FULL and unknown < _AT_ONCE:
                 new, metrics = np.empty((2 * len(new), 3), np.int64), np.empty(2 * len(metrics), np.int64)
             elif status == point.UNUSUAL:
                 raise _Unusual(f"fields of a wrong type at byte {at}")
@@ -111,6 +115,7 @@ class Reader:
                 raise DecodeError(f"no OTLP metrics: damaged at byte {at} of {len(payload)}")
             elif unknown:  # each pass goes one level deeper: resource, scope, metric, point, buckets
                 self._learn(payload, new[:unknown].tolist())
+                check_new(self._blocks.count - known)
             else:
                 break
         self._rows_per_byte = rows / max(len(payload), 1)
@@ -119,6 +124,8 @@ class Reader:
 
     def _told(self, metrics: np.ndarray) -> dict[bytes, Metadata]:
         """Metadata of the metrics seen, by key; a key without labels stands for all series of that name."""
+        if len(metrics) > _AT_ONCE:
+            metrics = np.unique(metrics)
         if (seen := metrics.tobytes()) != self._seen:  # senders send the same metrics again and again
             found: dict[bytes, Metadata] = {}
             for entry in dict.fromkeys(metrics.tolist()):

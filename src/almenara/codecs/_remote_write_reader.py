@@ -8,6 +8,7 @@ from almenara.codecs import _labels as labels_of
 from almenara.codecs import _remote_write_kernel as kernel
 from almenara.codecs import _wire as wire
 from almenara.codecs._blocks import Blocks, columns
+from almenara.codecs._bounds import check_new
 from almenara.codecs._labels import BadLabels, clean_label, key_of, utf8
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
@@ -24,6 +25,8 @@ _REASON = {
 _KINDS = {1: "counter", 2: "gauge", 3: "histogram", 4: "histogram", 5: "gauge", 6: "gauge", 7: "state"}
 _HISTOGRAM, _SUMMARY = 3, 5
 _MAX_HELP = 1000
+#: Blocks that are learned in one pass: the same one may stand in a payload millions of times.
+_AT_ONCE = 1 << 16
 _MAX_METADATA = 100_000
 
 
@@ -55,13 +58,14 @@ class Reader:
         out = columns(int(len(buf) * self._rows_per_byte * 1.1) + 1024)
         new, metadata = np.empty((1024, 2), np.int64), np.empty((64, 2), np.int64)
         result = np.zeros(kernel.RESULT, np.int64)
+        known = self._blocks.count
         while True:
             refused = np.zeros((kernel.CODES, 4), np.int64)
             kernel.read(buf, self._blocks.seed, self._blocks.memo, out, new, metadata, refused, result)
             status, rows, unknown, told, at = result.tolist()
             if status == kernel.ROWS_FULL:
                 out = columns(2 * len(out.id))
-            elif status == kernel.LIST_FULL:
+            elif status == kernel.LIST_FULL and unknown < _AT_ONCE:
                 new, metadata = np.empty((2 * len(new), 2), np.int64), np.empty((2 * len(metadata), 2), np.int64)
             elif status == kernel.UNUSUAL:
                 raise _Unusual(f"fields of a wrong type at byte {at}")
@@ -71,6 +75,7 @@ class Reader:
                 raise DecodeError("found remote write 2.0, expected 1.0 (protobuf_message: prometheus.WriteRequest)")
             elif unknown:
                 self._learn(payload, new[:unknown].tolist())
+                check_new(self._blocks.count - known)
             else:
                 break
         self._rows_per_byte = rows / max(len(payload), 1)

@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from almenara.codecs._bounds import check_count
 from almenara.codecs._bulk_fields import IGNORE, LABEL, MESSAGE, SURROUNDING, TIME, VALUE, about, name_of, role_of
 from almenara.codecs._json_records import Refusals
 from almenara.codecs._json_text import load
@@ -59,6 +60,7 @@ class Bulk:
         """Rows of all documents; DecodeError where there are lines and none is an action."""
         if len(self._table) > _MAX_SERIES or len(self._roles) > _MAX_PATHS or len(self._ids) > _MAX_SERIES:
             self._forget()
+        check_count(payload, b"\n")
         rows = _Rows()
         for number, (action, line) in enumerate(actions(payload)):
             self._document(number, action, line, context, rows)

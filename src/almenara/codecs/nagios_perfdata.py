@@ -12,6 +12,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping
 
+from almenara.codecs._bounds import check_count
 from almenara.codecs._nagios_rows import NagiosRows
 from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import DecodeError
@@ -56,6 +57,7 @@ class NagiosPerfdata:
         """Rows of all lines; DecodeError where there is none that can be read."""
         if len(self._table) > _MAX_SERIES:
             self._table = SeriesTable()
+        check_count(payload, b"\n")
         rows, readable = NagiosRows(self._table), not payload.strip()
         for number, line in enumerate(payload.split(b"\n"), 1):
             if line.strip():

@@ -10,6 +10,7 @@ import re
 from array import array
 from collections.abc import Mapping
 
+from almenara.codecs._bounds import check_count
 from almenara.model.batch import Batch, Decoded, Rejected
 from almenara.model.errors import DecodeError
 from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, Metadata, SeriesTable, encode_key
@@ -54,6 +55,7 @@ class Prometheus:
         """Rows of all lines that can be read; DecodeError if there are samples and none of them can."""
         if len(self._ids) > _MAX_SERIES:
             self._forget()
+        check_count(payload, b"\n")
         ids, times, values = array("i"), array("q"), array("d")
         rejected: list[tuple[int, str, str]] = []
         told = _Told()

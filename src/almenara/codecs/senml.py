@@ -14,6 +14,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any, Literal
 
+from almenara.codecs._bounds import check_count
 from almenara.codecs._json_text import load
 from almenara.codecs._senml_units import QUANTITY
 from almenara.model.batch import Batch, Decoded, Event, Rejected
@@ -29,6 +30,7 @@ _VERSION = 10
 #: Seconds below this are counted from now, others from 1970.
 _RELATIVE = 1 << 28
 _MAX_RECORDS = 1_000_000
+_MOST_CBOR_BYTES = 4 << 20  # each of which may be an object
 _MAX_SERIES = 200_000
 _DEVICE = re.compile(r"(urn:dev:[^:]+:[^:/_;]+)[:/_;]*(.*)", re.DOTALL)
 _PLACE = re.compile(r"(.*)[/:](.*)", re.DOTALL)
@@ -72,6 +74,7 @@ class Senml:
         if not payload.strip():
             return Decoded(Batch.of(()))
         pack = _Pack(self, context)
+        check_count(payload, b"{") if _is_json(payload, context) else _check_cbor(payload)
         for number, record in enumerate(_records(payload, context)):
             pack.add(number, record)
         return Decoded(
@@ -223,8 +226,7 @@ class _Pack:
 
 def _records(payload: bytes, context: Context) -> list[Any]:
     """The records of a pack, their CBOR labels as in JSON. Raises DecodeError."""
-    media = context.content_type.lower()
-    is_json = "json" in media or ("cbor" not in media and not 0x80 <= payload[0] <= 0x9F)  # which begin a CBOR list
+    is_json = _is_json(payload, context)
     try:
         found = _json_records(payload) if is_json else _cbor_records(payload)
     except ValueError as error:
@@ -233,6 +235,17 @@ def _records(payload: bytes, context: Context) -> list[Any]:
     if not isinstance(found, list) or len(found) > _MAX_RECORDS:
         raise DecodeError(f"found {type(found).__name__}, expected a list of at most {_MAX_RECORDS} records")
     return found
+
+
+def _is_json(payload: bytes, context: Context) -> bool:
+    media = context.content_type.lower()
+    return "json" in media or ("cbor" not in media and not 0x80 <= payload[0] <= 0x9F)  # which begin a CBOR list
+
+
+def _check_cbor(payload: bytes) -> None:
+    """CBOR has no marks to count. Raises DecodeError."""
+    if len(payload) > _MOST_CBOR_BYTES:
+        raise DecodeError(f"found {len(payload)} bytes of CBOR, expected at most {_MOST_CBOR_BYTES}")
 
 
 def _json_records(payload: bytes) -> Any:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import Annotated
 from zoneinfo import ZoneInfo, available_timezones
 
+from almenara.codecs._bounds import check_count
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.errors import DecodeError
 from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, SeriesTable, encode_key, label_name
@@ -75,6 +76,7 @@ class Syslog:
         """Events of all messages; DecodeError where there are messages and none can be read."""
         if len(self._table) > _MAX_SERIES:
             self._table = SeriesTable()
+        check_count(payload, b"\n", b"<")
         events: list[Event] = []
         rows = array("i"), array("q"), array("d")
         rejected: list[Rejected] = []
