@@ -13,6 +13,8 @@ from almenara.model.errors import QueryError
 from almenara.model.series import Series, SeriesTable
 from almenara.query import Matcher, match_all
 from almenara.query.influxql import Names, answer, parse, plain
+from almenara.query.influxql.aggregates import AGGREGATES, SELECTORS
+from almenara.query.influxql.transforms import TRANSFORMS
 from almenara.query.source import labels_of
 
 S = 1_000_000_000
@@ -53,15 +55,28 @@ def pick(*texts: str) -> st.SearchStrategy[str]:
     return st.sampled_from(texts)
 
 
+def balanced(text: str) -> str:
+    return text + ")" * (text.count("(") - text.count(")"))
+
+
+def with_window(text: str) -> str:
+    return text.removesuffix(")") + ", 3)" if text.startswith("moving") else text
+
+
 FIELD = pick("v", "w", "value", "host", "nothing", "*", "/v|w/", '"v"::field')
-CALL = st.builds(
-    "{}({}{})".format,
-    pick("mean", "count", "max", "last", "percentile", "distinct", "top", "derivative", "moving_average", "integral",
-         "stddev", "mode", "elapsed", "cumulative_sum", "median", "bottom", "difference", "abs", "spread", "foo"),
-    st.one_of(FIELD, pick("mean(v)", "max(w)", "distinct(v)")),
-    pick("", "", ", 2", ", 1s", ", 50", ", 1.5"),
-)  # fmt: skip
-COLUMN = st.builds("{}{}".format, st.one_of(FIELD, CALL, CALL), pick("", "", " * 2", " / v", " AS x", " + max(v)"))
+NAMED = pick("v", "w", "value", "nothing", "v")
+SIMPLE = st.builds("{}({})".format, pick(*AGGREGATES, *SELECTORS[:4]), NAMED)
+CALL = st.one_of(
+    SIMPLE,
+    st.builds("percentile({}, {})".format, NAMED, st.integers(0, 110)),
+    st.builds("{}({}, {})".format, pick("top", "bottom"), pick("v", "w", "v, host"), st.integers(1, 9)),
+    st.builds("{}({})".format, pick("distinct", "count(distinct", "max", "mean"), FIELD).map(balanced),
+    st.builds("{}({})".format, pick(*TRANSFORMS), st.one_of(SIMPLE, NAMED)).map(with_window),
+)
+COLUMN = st.builds("{}{}".format, CALL, pick("", "", "", " * 2", " AS x", " / max(v)"))
+RAW = st.builds("{}{}".format, st.one_of(FIELD, pick("abs(v)", "-v")), pick("", "", " * 2", " / v", " % w"))
+COLUMNS = st.one_of(COLUMN, st.lists(st.one_of(COLUMN, COLUMN, COLUMN, RAW), max_size=3).map(", ".join),
+                    st.lists(RAW, min_size=1, max_size=3).map(", ".join))  # fmt: skip
 CLAUSES = st.builds(
     "{} {} {}{} {}".format,
     pick("FROM cpu", "FROM cpu, mem", "FROM /./", "FROM plain", "FROM nothing"),
@@ -74,7 +89,7 @@ CLAUSES = st.builds(
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.lists(COLUMN, min_size=1, max_size=3).map(", ".join), CLAUSES)
+@given(COLUMNS, CLAUSES)
 def test_a_statement_has_an_answer_or_an_error_by_name(columns: str, clauses: str) -> None:
     try:
         (statement,) = parse(f"SELECT {columns} {clauses}")

@@ -5,6 +5,7 @@ Points come ordered by group, and within one as the statement orders them; a poi
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -89,6 +90,7 @@ def _moving(points: Points, n: int) -> Points:
 
 
 def _slices(points: Points) -> list[slice]:
-    edges = np.flatnonzero(points.group[1:] != points.group[:-1]) + 1
-    starts = [0, *edges.tolist()] if len(points) else []
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(points)], strict=True)]
+    if not len(points):
+        return []
+    edges = [0, *(np.flatnonzero(np.diff(points.group)) + 1).tolist(), len(points)]
+    return [slice(start, stop) for start, stop in itertools.pairwise(edges)]
