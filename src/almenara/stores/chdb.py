@@ -155,8 +155,10 @@ class Chdb:
     def delete(self, selection: Selection | None, start: int, end: int) -> int:
         """Remove rows in [start, end) of these series (None: of all); says how many went. Whole months cost nothing."""
         start, end = clip(start), clip(end)
-        ids = None if selection is None else checked_ids(selection).tolist()
-        plan = json.dumps({"ids": ids, "start": start, "end": end})
+        ids = None if selection is None else checked_ids(selection)
+        if not count_rows(self._session, "samples", [ids_sql(ids), time_sql([(start, end)])]):
+            return 0  # most months of a first retention; what follows syncs to the disk several times
+        plan = json.dumps({"ids": None if ids is None else ids.tolist(), "start": start, "end": end})
         _replace(self._folder / "delete.json", plan.encode())
         return self._finish_delete()
 
