@@ -187,14 +187,15 @@ def test_a_batch_of_many_months_survives_kill_9_once_and_whole(tmp_path: Path) -
     """The same seq again completes what the killed process had begun, and doubles nothing."""
     random.seed(1)
     code = (
-        "import sys; sys.path.insert(0, sys.argv[3]); from pathlib import Path\n"
+        "import sys; sys.path[:0] = sys.argv[3:]; from pathlib import Path\n"
         "from test_chdb import _months; from almenara.stores.chdb import Chdb\n"
         "store = Chdb(Path(sys.argv[1])); seq = int(sys.argv[2])\n"
         "print('go', flush=True); store.append(_months(seq), seq); print('done', flush=True); sys.stdin.read()"
     )
     rows = len(_months(0))
     for seq in range(1, 5):
-        command = [sys.executable, "-c", code, str(tmp_path / "store"), str(seq), str(Path(__file__).parent)]
+        folders = [str(folder) for folder in Path(__file__).parents[:2]]
+        command = [sys.executable, "-c", code, str(tmp_path / "store"), str(seq), *folders]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
             assert child.stdout is not None
             assert child.stdout.readline() == b"go\n"
