@@ -110,8 +110,8 @@ def measure(path: Path, folder: Path, rows: int) -> None:
         found = json.loads(done.stdout)
         reader_s = after.children_user + after.children_system - usage.children_user - usage.children_system
         hub_s = cpu_s(server) - before
-        size = sum(one.stat().st_size for one in (folder / "hub" / "store").rglob("*") if one.is_file())
         peak = server.memory_info().rss / 1e6
+    size = sum(one.stat().st_size for one in (folder / "hub" / "store").rglob("*") if one.is_file())
     print(
         f"stored {found['stored']:,} of {rows:,} rows, flagged {found['flagged']:,} of {found['flagged_series']} series"
     )

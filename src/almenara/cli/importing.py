@@ -64,7 +64,7 @@ def pairs(texts: Sequence[str], option: str) -> dict[str, str]:
 
 def run(order: Order, *, url: str, token: str, as_json: bool) -> int:
     """Read, send, wait for judging, tell. Raises AlmenaraError, OSError. The exit code: 0, or 1 with rows left out."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     try:
         sources = sources_of(order.files, order.form)
         change = _change(order)
