@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from almenara.job.runs import KEPT, Outcome, Run, Runs
+import almenara.job.runs
+from almenara.job.runs import Outcome, Run, Runs
 from almenara.model.errors import StoreError
 
 
@@ -42,13 +43,16 @@ def test_a_run_that_its_process_did_not_end_is_found_as_failed(database: Callabl
     runs.close()
 
 
-def test_the_last_thousand_of_each_job_are_kept(database: Callable[[], sqlite3.Connection]) -> None:
+def test_the_last_of_each_job_are_kept(
+    database: Callable[[], sqlite3.Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(almenara.job.runs, "KEPT", 20)  # each is synced to the disk
     runs = Runs(database)
     rare = runs.keep(Run("rare", 1))
-    for k in range(KEPT + 5):
+    for k in range(25):
         runs.keep(Run("often", k))
-    found = runs.recent(10 * KEPT)
-    assert [run.started_ns for run in found if run.job == "often"] == list(range(KEPT + 4, 4, -1))
+    found = runs.recent(100)
+    assert [run.started_ns for run in found if run.job == "often"] == list(range(24, 4, -1))
     assert runs.last("rare") == rare
     runs.close()
 
