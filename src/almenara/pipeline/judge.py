@@ -309,10 +309,11 @@ class Judge:
         """Whether a detector can judge single series again."""
         return hasattr(self.detectors.get(name), "adopt")
 
-    def judge_again(self, name: str, ids: np.ndarray, batch: Batch) -> None:
-        """Have a detector forget these series and learn them from stored rows, ordered by (id, time)."""
+    def judge_again(self, name: str, ids: np.ndarray, batch: Batch) -> list[Batch]:
+        """Have a detector forget these series and learn them from stored rows, ordered by (id, time). Returns the rows
+        to store, as `step` does."""
         if name not in self.detectors or not len(batch):
-            return
+            return []
         batch = as_judged(batch, self.kinds.of())
         try:
             fresh = self._makers[name]()
@@ -322,8 +323,10 @@ class Judge:
             self.detectors[name].adopt(ids, fresh)  # type: ignore[attr-defined]
         except Exception as error:  # as in `_ask`
             self._retire(name, error)
-            return
+            return []
+        made = self._anomalies(name, batch, said)
         self._have_learned(name, batch, said)
+        return [made] if len(made) else []
 
     def _have_learned(self, name: str, batch: Batch, said: Verdict) -> None:
         self._last = grown(self._last, len(self._index), NEVER)
