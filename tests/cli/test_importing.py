@@ -95,10 +95,13 @@ def test_older_history_is_judged_again(hub: HubProcess, tmp_path: Path) -> None:
     lines = [f"late value={n % 10} {(now - 60) * S}\n" for n in range(1)]
     assert hub.post("/write", "".join(lines).encode())[0] == 204
     path = tmp_path / "late.lp"
-    path.write_text("".join(f"late value={n % 10} {(now - 86_400 + 60 * n) * S}\n" for n in range(1400)))
+    path.write_text(
+        "".join(f"late value={n % 10 if n != 1200 else 500} {(now - 86_400 + 60 * n) * S}\n" for n in range(1400))
+    )
     found = imported(hub, path)
     assert (found["stored"], found["late"]) == (1400, 1400)
     assert hub.json("/api/v1/judge-again")["waiting"] == 0
+    assert found["flagged_most"].keys() == {"late"}
 
 
 def test_bad_rows_are_told_with_their_place(hub: HubProcess, tmp_path: Path) -> None:

@@ -125,8 +125,10 @@ class _Import:
             notes = _Notes.of(hub.url, self._sources, self._order, self._change)
             source = _name_of(self._order.files)
             name = f"import:{source}"
-            if not notes.chunks:
-                notes.before = {what: _amount(hub.ledger(name).get(what, 0)) for what in (*_LEDGER, "rejected")}
+            if not notes.before:
+                told = hub.ledger(name)
+                notes.before = {what: _amount(told.get(what, 0)) for what in (*_LEDGER, "rejected")}
+                notes.keep(0)
             chunks = self._chunks(notes.chunks)
             sent = 0
             for chunk in _ahead(chunks):
@@ -144,7 +146,7 @@ class _Import:
             self._judge(hub, chunks, became["late"])
             found |= self._flagged(hub, chunks) | {"seconds": round(time.monotonic() - self._began_s, 3)}
             notes.done()
-            return found | {"dashboard": _link(hub.url, chunks)}
+            return found | {"dashboard": _link(hub.url, chunks, next(iter(found["flagged_most"]), ""))}
 
     def _chunks(self, skip: int) -> Chunks:
         return Chunks(self._sources, Readers(self._order.options or {}), self._change, self._bad, skip)
@@ -300,11 +302,12 @@ def _amount(figure: Any) -> int:
     return int(figure) if isinstance(figure, int | float) else sum(figure.values())
 
 
-def _link(url: str, chunks: Chunks) -> str:
+def _link(url: str, chunks: Chunks, flagged: str) -> str:
+    """The page of a series over the time of its history: the one with the most flagged rows, else the first."""
     if not len(chunks.table) or not chunks.rows:
         return url
     first, last = chunks.first // 1_000_000, chunks.last // 1_000_000
-    return f"{url}/series?series={quote(str(chunks.table[0]), safe='')}&start={first}&end={last}"
+    return f"{url}/series?name={quote(flagged or str(chunks.table[0]), safe='')}&start={first}&end={last}"
 
 
 def _show(found: Mapping[str, Any]) -> None:

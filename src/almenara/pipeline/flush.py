@@ -303,7 +303,7 @@ class Flusher:
         batch = self._until_kept(self.store, segment)
         verdict, made = self._judge.step(batch)
         self._unsaved = True
-        self._store_made(made)
+        self.store_made(made)
         transitions = self._decided(self._alarms.step, segment.seq, batch, verdict, segment.opened_ns - HISTORY_NS)
         self._done.append((segment.seq, segment.n))
         self._last_seq, self._flushed = segment.seq, max(self._flushed, segment.commit)
@@ -333,8 +333,9 @@ class Flusher:
         self._counters.add("almenara_rows_folded_total", segment.n - len(batch))
         return batch
 
-    def _store_made(self, made: Sequence[Batch]) -> None:
-        """Send what judging made back in at the front; it is committed, stored and found like everything else."""
+    def store_made(self, made: Sequence[Batch]) -> None:
+        """For the flush thread. Send what judging made back in at the front; it is committed, stored and found like
+        everything else."""
         self._made.extend(Made(batch, self._committer) for batch in made)
         for one in self._made:
             one.send()
@@ -342,7 +343,7 @@ class Flusher:
     def _every_second(self) -> None:
         now = time.monotonic()
         self._say(self._decided(self._alarms.tick, self._clock()))
-        self._store_made(())
+        self.store_made(())
         wait_s = SNAPSHOT_S if sum(n for _, n in self._done) < SNAPSHOT_ROWS else 2 * RETRY_S
         if self._taken or (self._unsaved and now - self._snapshot_s >= wait_s):
             self._housekeep(self._snapshot)
@@ -372,7 +373,7 @@ class Flusher:
         What is learned is taken at one moment and written at a later one, when rows that judging had made by then are
         committed: after a crash nobody would make them again.
         """
-        self._store_made(())
+        self.store_made(())
         if self._taken is None and self._unsaved:
             self._taken = _Taken(self._about(), self._learned(), list(self._made))
         if (taken := self._taken) is None or not all(one.is_kept for one in taken.made):

@@ -425,8 +425,10 @@ class Pipeline:
     def _again(self) -> Job:
         """The job that judges series again whose past late rows have changed."""
         return Job(
-            "judge again", JUDGE_AGAIN_S, lambda now_ns, last: judge_again(self.store, self.index, self._judge, now_ns),
-            wanted=lambda: self._judge.wants_again,
+            "judge again", JUDGE_AGAIN_S, wanted=lambda: self._judge.wants_again,
+            run=lambda now_ns, last: judge_again(
+                self.store, self.index, self._judge, now_ns, self._flusher.store_made
+            ),
         )  # fmt: skip
 
     async def judge_again(self, ids: np.ndarray) -> None:

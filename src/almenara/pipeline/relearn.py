@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -63,9 +63,12 @@ def relearn(
     return learned
 
 
-def judge_again(store: Store, index: SeriesIndex, judge: Judge, now_ns: int) -> Iterator[dict[str, int | float]]:
+def judge_again(
+    store: Store, index: SeriesIndex, judge: Judge, now_ns: int, keep: Callable[[Sequence[Batch]], None]
+) -> Iterator[dict[str, int | float]]:
     """Have every detector forget the series whose past has changed, and learn them from their stored rows, the last
-    `warmup_s` of each; in steps. No alarm is raised for the past. Raises StoreError."""
+    `warmup_s` of each; in steps. `keep` is given what would have been flagged. No alarm is raised for the past. Raises
+    StoreError."""
     ids = judge.again()
     series = rows = 0
     reader = store.reader()
@@ -78,7 +81,7 @@ def judge_again(store: Store, index: SeriesIndex, judge: Judge, now_ns: int) -> 
             start = min(now_ns, newest if newest > 0 else now_ns) - int(judge.warmup_s(name) * NS)
             for some, since in _chunks(reader, index, mine, start, now_ns):
                 batch = reader.read(Selection(index, some), since, now_ns + DAY_NS)
-                judge.judge_again(name, some, batch)
+                keep(judge.judge_again(name, some, batch))
                 series, rows = series + len(some), rows + len(batch)
                 yield {"series": series, "rows": rows}
         judge.judged_again(ids)
