@@ -195,7 +195,7 @@ class Served:
         self.sock = bind("127.0.0.1", 0)
         self.host, self.port = self.sock.getsockname()
         self.url = f"http://{self.host}:{self.port}"
-        self.client = httpx.Client(base_url=self.url, timeout=10)
+        self.client = httpx.Client(base_url=self.url, timeout=100)  # after a change of a reader the first one compiles
         self._options = options
         self._serving = (max_connections, grace_s)
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
