@@ -10,9 +10,23 @@ import pytest
 
 import almenara
 
-NAMES = ["AlmenaraError", "Batch", "Series", "SeriesTable", "__version__", "connect"]
+NAMES = ["AlmenaraError", "Batch", "Series", "SeriesTable", "__version__", "connect", "datasets", "detect"]
 SIGNATURES = {
     "connect": ["url", "token", "timeout_s"],
+    "detect": [
+        "df",
+        "detector",
+        "options",
+        "timezone",
+        "country",
+        "time",
+        "value",
+        "series",
+        "kinds",
+        "p_limit",
+        "budget_per_week",
+        "plot",
+    ],
     "Batch": ["series", "id", "time", "value"],
     "Series": ["name", "labels"],
 }

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 from almenara._version import __version__
 
 if TYPE_CHECKING:
+    from almenara import datasets
     from almenara.client import connect
     from almenara.model.batch import Batch
     from almenara.model.errors import AlmenaraError
     from almenara.model.series import Series, SeriesTable
+    from almenara.notebook.detect import detect
 
-__all__ = ["AlmenaraError", "Batch", "Series", "SeriesTable", "__version__", "connect"]
+__all__ = ["AlmenaraError", "Batch", "Series", "SeriesTable", "__version__", "connect", "datasets", "detect"]
 
 #: Public name -> the module that has it. A name more is a line here, one above and one in tests/test_public_api.py.
 _HOMES = {
@@ -25,13 +27,16 @@ _HOMES = {
     "Series": "almenara.model.series",
     "SeriesTable": "almenara.model.series",
     "connect": "almenara.client",
+    "datasets": "almenara.datasets",  # the module itself
+    "detect": "almenara.notebook.detect",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'almenara' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    home = import_module(_HOMES[name])
+    value = globals()[name] = home if home.__name__ == f"almenara.{name}" else getattr(home, name)
     return value
 
 

@@ -62,7 +62,8 @@ SIZES = {"warning": 8, "minor": 10, "major": 12, "critical": 15}
 class Panel:
     """One series to draw. time: int64[n], ns UTC; value, yhat, lower, upper, score: float64[n], NaN = not known.
 
-    alarms: (start ns, end ns or None while it is open, severity).
+    alarms: (start ns, end ns or None while it is open, severity). marks: int64[k] ns, rising, which rows with a score
+    of 1 or more get a mark, None = all of them; notes: a sentence for each mark.
     """
 
     title: str
@@ -74,6 +75,15 @@ class Panel:
     score: Any = None
     unit: str = ""
     alarms: Sequence[tuple[int, int | None, str]] = field(default_factory=tuple)
+    marks: Any = None
+    notes: Sequence[str] = ()
+
+    def marked(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """int64[k]: which rows of `drawn` get a mark."""
+        over = columns["score"] >= 1
+        if self.marks is not None:
+            over &= np.isin(columns["time"], np.asarray(self.marks, np.int64) / _MS)
+        return np.flatnonzero(over)
 
     def columns(self) -> dict[str, np.ndarray]:
         """All columns as arrays of one length, time in ms. Raises ValueError where lengths differ."""
@@ -95,10 +105,13 @@ class Panel:
         return with_gaps(time, found, middles / _MS)
 
 
-def draw(panels: Sequence[Panel], *, dark: bool = False, width: int = 900, height: int = 280) -> Any:
+def draw(
+    panels: Sequence[Panel], *, dark: bool = False, width: int = 900, height: int = 280, stretch: bool = False
+) -> Any:
     """A Bokeh layout: one figure a panel, below each other, with one time axis for all.
 
-    width and height: pixels of one figure. Raises ValueError for no panel and for columns that differ in length.
+    width and height: pixels of one figure. stretch: they become as wide as their page, whatever `width`.
+    Raises ValueError for no panel and for columns that differ in length.
     """
     if not panels:
         raise ValueError("nothing to draw: expected at least one panel")
@@ -107,6 +120,12 @@ def draw(panels: Sequence[Panel], *, dark: bool = False, width: int = 900, heigh
     times = np.concatenate([one["time"] for one in columns])
     x_range = Range1d(float(times.min()), float(times.max())) if len(times) else Range1d(0, 1)
     figures = [_one(panel, one, style, x_range, width, height) for panel, one in zip(panels, columns, strict=True)]
+    if stretch:
+        for one in figures:
+            one.sizing_mode, one.toolbar_location = "stretch_width", "above"
+            one.xaxis.axis_label = "UTC" if one is figures[-1] else None
+            one.toolbar.active_drag = None  # on a phone the finger that moves the page would zoom
+        return column(figures, sizing_mode="stretch_width")
     return figures[0] if len(figures) == 1 else column(figures)
 
 
@@ -134,7 +153,14 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
     for start, end, severity in panel.alarms:
         right = None if end is None else end / _MS
         plot.add_layout(
-            BoxAnnotation(left=start / _MS, right=right, fill_color=style.severity[severity], fill_alpha=0.13)
+            BoxAnnotation(
+                left=start / _MS,
+                right=right,
+                fill_color=style.severity[severity],
+                fill_alpha=0.13,
+                line_color=None,
+                level="underlay",
+            )
         )
     xs, ys = _band(columns)
     plot.patches(xs, ys, fill_color=style.data, fill_alpha=0.16, line_color=None)
@@ -143,12 +169,17 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
     line = plot.line("time", "value", source=source, color=style.data, width=1.8)
     alone = lone(columns["value"])
     plot.scatter(columns["time"][alone], columns["value"][alone], size=4, color=style.data)
-    _marks(plot, columns, style)
+    marks = _marks(plot, columns, style, panel)
     unit = f" {panel.unit}" if panel.unit else ""
     number = f"{{0.[000]}}{unit}"
     told = [("time", "@time{%F %T} UTC"), ("value", f"@value{number}"), ("expected", f"@yhat{number}")]
     told.append(("score", "@score{0.[00]}"))
-    plot.add_tools(HoverTool(renderers=[line], mode="vline", tooltips=told, formatters={"@time": "datetime"}))
+    beside = "below" if panel.notes else "horizontal"  # the sentence of a mark is above it
+    shown = {"renderers": [line], "mode": "vline", "tooltips": told, "formatters": {"@time": "datetime"}}
+    plot.add_tools(HoverTool(**shown, attachment=beside))
+    if panel.notes:
+        said = [("time", "@x{%F %T} UTC"), ("", "@note"), ("score", "@score{0.[00]}")]
+        plot.add_tools(HoverTool(renderers=[marks], tooltips=said, formatters={"@x": "datetime"}, attachment="above"))
     _dress(plot, style, panel.unit)
     return plot
 
@@ -163,8 +194,8 @@ def _band(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.nda
     return xs, [np.concatenate((lower[run], upper[run][::-1])) for run in runs]
 
 
-def _marks(plot: Any, columns: dict[str, np.ndarray], style: Style) -> None:
-    at = np.flatnonzero(columns["score"] >= 1)
+def _marks(plot: Any, columns: dict[str, np.ndarray], style: Style, panel: Panel) -> Any:
+    at = panel.marked(columns)
     names = [Severity.of_score(score).value for score in columns["score"][at].tolist()]
     looks = {
         "x": columns["time"][at],
@@ -172,8 +203,10 @@ def _marks(plot: Any, columns: dict[str, np.ndarray], style: Style) -> None:
         "marker": [MARKERS[n] for n in names],
         "size": [SIZES[n] for n in names],
         "fill": [style.severity[n] for n in names],
+        "score": columns["score"][at],
+        "note": list(panel.notes) or [""] * len(at),
     }
-    plot.scatter(
+    return plot.scatter(
         "x",
         "y",
         marker="marker",
