@@ -893,3 +893,24 @@ def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> 
             found.append(grown / ((time - before[0]) / 1e9))
         last[id] = (time, value)
     return found
+
+
+# --- pipeline/runs ---------------------------------------------------------------------------------------------------
+
+
+def starts(id: Sequence[int]) -> list[int]:
+    """The first row of each series."""
+    return [k for k, one in enumerate(id) if k == 0 or one != id[k - 1]]
+
+
+def crossings(id: Sequence[int], score: Sequence[float], over: list[bool], keep_unsaid: bool) -> list[int]:
+    """Rows over the limit, and the first back under it; `over` by series moves on."""
+    found = []
+    before = list(over)  # whether the row before, whatever it was, was over
+    for k, (one, said) in enumerate(zip(id, score, strict=True)):
+        if said >= 1 or (said < 1 and before[one]):
+            found.append(k)
+        before[one] = said >= 1
+        if not (keep_unsaid and math.isnan(said)):
+            over[one] = said >= 1
+    return found

@@ -13,7 +13,7 @@ from almenara.alarm import incidents, outbox, restart
 from almenara.alarm.changes import Change, closing, from_clock, from_rows
 from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.outbox import Routes
-from almenara.alarm.pace import Pace
+from almenara.alarm.pace import Pace, each_once
 from almenara.alarm.rules import Rule
 from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
@@ -83,12 +83,14 @@ class Book:
         self._attach()
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
-        undo = self._keep(id[np.flatnonzero(np.diff(id, prepend=-1))])
+        undo = self._keep(each_once(id))
         changes: list[Change] = []
         try:
             live = self._pace.step(id, time, value, fresh_from_ns)
             for name, machine in self._machines.items():
                 judged, states, true = machine.rule.judge(value, verdict)
+                if not true.any() and not machine.state.any():
+                    continue  # the usual case: nothing is wrong, and nothing was
                 mask = self._selectors[name].mask()
                 found = machine.step(id, time, judged, live & states, true, mask, replayed=replayed)
                 changes += from_rows(machine.rule, found, batch, verdict, true, self._causes)

@@ -53,13 +53,13 @@ def became(
     first, width = int(ids[0]), int(ids[-1]) - int(ids[0]) + 1
     latest = np.full(width, NEVER, np.int64)
     latest[ids - first] = last
-    is_late = time <= latest[id - first]
-    odd = is_late
+    has_equals = np.zeros(width, np.bool_)
     if len(id) > int(kept.sum()):
-        has_equals = np.bincount(id - first, minlength=width)
-        has_equals[ids - first] -= kept
-        odd = is_late | (has_equals > 0)[id - first]
-    at = np.flatnonzero(odd)
+        fewer = np.bincount(id - first, minlength=width)
+        fewer[ids - first] -= kept
+        has_equals = fewer > 0
+    at = np.empty(len(id), np.int64)
+    at = at[: _odd(id, time, first, latest, has_equals, at)].copy()
     if not len(at):
         return NOTHING_ODD
     at = at[np.lexsort((time[at], id[at]))]  # stable: rows of equal series and time stay in the order they came in
@@ -69,7 +69,7 @@ def became(
     before = np.full(len(at), np.nan)
     before[1:] = some_value[:-1]
     there = ~begins
-    asked = np.flatnonzero(begins & is_late[at])
+    asked = np.flatnonzero(begins & (some_time <= latest[some_id - first]))
     if len(asked):
         found_id, found_time, found_value = find(some_id[asked], some_time[asked])
         where = asked[match(some_id[asked], some_time[asked], found_id, found_time)]
@@ -78,6 +78,18 @@ def became(
     same = (before.view(np.int64) == some_value.view(np.int64)) | (np.isnan(before) & np.isnan(some_value))
     late = ~there & (some_time < latest[some_id - first])
     return Became(at[there & same], at[there & ~same], at[late])
+
+
+@njit(cache=True, nogil=True)
+def _odd(id, time, first, latest, has_equals, found):  # type: ignore[no-untyped-def]
+    """Rows not after the last one of their series, and those of series with equal times; how many."""
+    count = 0
+    for k in range(len(id)):
+        i = id[k] - first
+        if time[k] <= latest[i] or has_equals[i]:
+            found[count] = k
+            count += 1
+    return count
 
 
 def match(id: np.ndarray, time: np.ndarray, found_id: np.ndarray, found_time: np.ndarray) -> np.ndarray:

@@ -17,6 +17,7 @@ from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import NAME, Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.runs import crossings
 from almenara.plugin.contracts import Detector
 from almenara.query import Matcher
 
@@ -218,18 +219,10 @@ class Judge:
     def _anomalies(self, name: str, judged: Batch, said: Verdict) -> Batch:
         """Rows over the limit and the first one back under it, as rows of the series `anomaly...`."""
         over = self._over[name] = grown(self._over[name], len(self._index), False)
-        now = said.score >= 1
-        found = int(np.count_nonzero(now))
-        self._counters.add("almenara_anomalies_total", found, detector=name)
-        if not found and not over.any():  # the usual case
+        rows = crossings(judged.id, said.score, over, keep_unsaid=False)
+        self._counters.add("almenara_anomalies_total", int(np.count_nonzero(said.score[rows] >= 1)), detector=name)
+        if not len(rows):  # the usual case
             return Batch(judged.series, judged.id[:0], judged.time[:0], judged.value[:0])
-        before = np.empty(len(judged), np.bool_)
-        before[1:] = now[:-1]
-        first = np.concatenate(([True], judged.id[1:] != judged.id[:-1]))
-        before[first] = over[judged.id[first]]
-        last = np.concatenate((judged.id[1:] != judged.id[:-1], [True]))
-        over[judged.id[last]] = now[last]
-        rows = np.flatnonzero(now | (before & (said.score < 1)))
         return self._made[name].rows(judged, said, rows)
 
     # --- going on after a restart

@@ -16,6 +16,7 @@ from almenara.model.series import Series
 from almenara.pipeline.flush import Judged
 from almenara.pipeline.hub import Pipeline
 from almenara.pipeline.index import Selector
+from almenara.pipeline.runs import crossings
 from almenara.query import Matcher
 
 log = logging.getLogger(__name__)
@@ -103,16 +104,9 @@ class Outputs:
 
     def _anomalies(self, judged: Judged) -> np.ndarray:
         """Rows over the limit, and the first of a series that is back under it."""
-        id, now = judged.batch.id, judged.verdict.score >= 1
         if len(self._over) < len(self._hub.index):
             self._over = np.concatenate((self._over, np.zeros(len(self._hub.index) - len(self._over), np.bool_)))
-        before = np.concatenate(([False], now[:-1]))
-        first = np.concatenate(([True], id[1:] != id[:-1]))[: len(id)]
-        before = before[: len(id)]
-        before[first] = self._over[id[first]]
-        said = ~np.isnan(judged.verdict.score)
-        self._over[id[said]] = now[said]
-        return np.flatnonzero(now | (before & (judged.verdict.score < 1)))
+        return crossings(judged.batch.id, judged.verdict.score, self._over, keep_unsaid=True)
 
     def _limited(self, rows: np.ndarray) -> list[int]:
         if len(rows) > MAX_ROWS:

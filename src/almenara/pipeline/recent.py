@@ -16,6 +16,7 @@ from almenara.model.batch import Batch
 from almenara.model.errors import StoreError
 from almenara.pipeline.account import NEVER, NOTHING_ODD, Became, became, match
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.runs import starts
 from almenara.pipeline.segment import SEGMENT_ROWS, Segment
 from almenara.plugin.contracts import Selection, Store, StoreReader
 
@@ -120,17 +121,17 @@ class Accountant:
         if not len(batch):
             return NOTHING_ODD
         id, time = np.asarray(batch.id), np.asarray(batch.time)
-        starts = np.flatnonzero(np.concatenate(([True], id[1:] != id[:-1])))
-        ids = id[starts]
+        begins = starts(id)
+        ids = id[begins]
         self._reader = self._reader or self._store.reader()
         known = self._reader.last(Selection(self._index, ids))
         last = np.full(len(ids), NEVER, np.int64)
         last[np.searchsorted(ids, known.id)] = known.time
-        self._next = ids, starts, last, batch
-        if segment.n == len(batch) and not (time[starts] <= last).any():
+        self._next = ids, begins, last, batch
+        if segment.n == len(batch) and not (time[begins] <= last).any():
             return NOTHING_ODD  # the usual case: each row is later than all of its series before it
         c, n = segment.columns, segment.n
-        kept = np.diff(starts, append=len(batch))
+        kept = np.diff(begins, append=len(batch))
         return became(c.id[:n], c.time[:n], c.value[:n], ids, kept, last, self._find)
 
     def stored(self, segment: Segment) -> None:

@@ -29,6 +29,7 @@ from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Judge, Watch, empty_verdict
 from almenara.pipeline.order import sort_rows
 from almenara.pipeline.recent import locate
+from almenara.pipeline.runs import crossings, starts
 from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
@@ -147,6 +148,7 @@ def _account() -> None:
     one = np.ones(1, np.int64)
     match(one.astype(np.int32), one, one.astype(np.int32), one)
     locate(one, one - 1, one, one)
+    crossings(starts(one.astype(np.int32)).astype(np.int32), one * 0.5, np.zeros(1, np.bool_), keep_unsaid=True)
 
 
 def _query() -> None:

@@ -11,29 +11,37 @@ from threading import Lock
 import numpy as np
 from numpy.typing import NDArray
 
+from almenara._compiled import njit
+
 HOUR_NS = 3_600_000_000_000
 _SHIFT, _ZERO, _LOW = 32, 1 << 31, (1 << 32) - 1
 _MAX_CHUNKS = 8
-_ROWS_AT_ONCE = 65_536  # whose arrays fit into the cache, and whose memory is used again
 
 Pairs = NDArray[np.int64]
 
 
 def pairs_of(id: NDArray, time: NDArray) -> Pairs:
     """The (series, hour) pairs of rows, sorted, each once."""
-    parts = [
-        _pairs(id[at : at + _ROWS_AT_ONCE], time[at : at + _ROWS_AT_ONCE]) for at in range(0, len(id), _ROWS_AT_ONCE)
-    ]
-    return _each_once(np.concatenate([np.empty(0, np.int64), *parts]))
+    id, time = np.ascontiguousarray(id), np.ascontiguousarray(time, np.int64)
+    if len(id) != len(time):
+        raise ValueError(f"columns differ in length: id {len(id)}, time {len(time)}")
+    found = np.empty(len(id), np.int64)
+    return found[: _pairs(id, time, found)].copy()
 
 
-def _pairs(id: NDArray, time: NDArray) -> Pairs:
-    return _each_once((id.astype(np.int64) << _SHIFT) | (time // HOUR_NS + _ZERO))
-
-
-def _each_once(pairs: Pairs) -> Pairs:
-    # Rows come sorted by (id, time), so equal pairs lie side by side.
-    return pairs[np.append(np.ones(min(1, len(pairs)), bool), pairs[1:] != pairs[:-1])]
+@njit(cache=True, nogil=True)
+def _pairs(id, time, found):  # type: ignore[no-untyped-def]
+    """Rows come sorted by (id, time), so equal pairs lie side by side: only the first of each hour is divided."""
+    count, before, since, until = 0, np.int64(-1), np.int64(0), np.int64(0)
+    for k in range(len(id)):
+        i = np.int64(id[k])
+        if i == before and since <= time[k] < until:
+            continue
+        hour = time[k] // HOUR_NS
+        before, since, until = i, hour * HOUR_NS, (hour + 1) * HOUR_NS
+        found[count] = (i << _SHIFT) | (hour + _ZERO)
+        count += 1
+    return count
 
 
 def split_pairs(pairs: Pairs) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:

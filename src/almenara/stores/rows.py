@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from almenara._compiled import njit
 from almenara.model.batch import Batch
 from almenara.model.errors import StoreError
 from almenara.plugin.contracts import Selection
@@ -27,14 +28,23 @@ def checked_rows(batch: Batch) -> Rows:
     value = np.ascontiguousarray(batch.value, np.float64)
     if len(id) and id[0] < 0:
         raise StoreError(f"append: row 0 has id {id[0]}; expected 0 or more")
-    rising = (id[1:] > id[:-1]) | ((id[1:] == id[:-1]) & (time[1:] > time[:-1]))
-    if not rising.all():
-        row = int(np.argmin(rising)) + 1
+    if not len(id) == len(time) == len(value):
+        raise StoreError(f"append: columns differ in length: id {len(id)}, time {len(time)}, value {len(value)}")
+    if row := _first_unsorted(id, time):
         raise StoreError(
             f"append: row {row} (id {id[row]}, time {time[row]}) does not come after row {row - 1} "
             f"(id {id[row - 1]}, time {time[row - 1]}); expected rows sorted by (id, time), each once"
         )
     return id, time, value
+
+
+@njit(cache=True, nogil=True)
+def _first_unsorted(id, time):  # type: ignore[no-untyped-def]
+    """The first row that does not come after the one before it, 0 none."""
+    for k in range(1, len(id)):
+        if id[k] < id[k - 1] or (id[k] == id[k - 1] and time[k] <= time[k - 1]):
+            return k
+    return 0
 
 
 def checked_ids(selection: Selection) -> NDArray[np.int32]:
@@ -68,7 +78,19 @@ def check_series(first_id: int, keys: Sequence[bytes], known: Sequence[bytes], t
 
 def last_of_each(id: NDArray[np.int32]) -> NDArray[np.intp]:
     """Where the last row of each id is, in rows sorted by id."""
-    return np.flatnonzero(np.append(id[1:] != id[:-1], np.ones(min(1, len(id)), bool)))
+    id = np.ascontiguousarray(id, np.int32)
+    found = np.empty(len(id), np.intp)
+    return found[: _last_of_each(id, found)].copy()
+
+
+@njit(cache=True, nogil=True)
+def _last_of_each(id, found):  # type: ignore[no-untyped-def]
+    count = 0
+    for k in range(len(id)):
+        if k + 1 == len(id) or id[k + 1] != id[k]:
+            found[count] = k
+            count += 1
+    return count
 
 
 def reduce_buckets(rows: Rows, every_ns: int, how: str) -> Rows:
