@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from almenara.codecs import _bounds
 from almenara.codecs.bulk import Bulk
+from almenara.codecs.csv import Csv
 from almenara.codecs.graphite import Graphite
 from almenara.codecs.influx import Influx
 from almenara.codecs.nagios_perfdata import NagiosPerfdata
@@ -14,6 +17,7 @@ from almenara.codecs.prometheus import Prometheus
 from almenara.codecs.remote_write import RemoteWrite
 from almenara.codecs.senml import Senml
 from almenara.codecs.syslog import Syslog
+from almenara.codecs.zabbix import Zabbix
 from almenara.model.errors import DecodeError
 from almenara.plugin.contracts import Codec, Context
 
@@ -67,3 +71,17 @@ def test_empty_points_by_the_million_cost_little() -> None:
     assert [(one.reason, one.rows) for one in found.rejected] == [("no_value", 2_000_000)]
     found = RemoteWrite().decode(b"\x0a\x00" * 2_000_000, Context("", {}, "", NOW))
     assert len(found.batch) == 0
+
+
+def test_a_row_of_megabytes_is_one_bad_row() -> None:
+    table = b"time,a\n1700000000,1\n" + b"1," * 1_000_000 + b"\n1700000060,2\n"
+    found = Csv().decode(table, Context("t", {}, "", NOW))
+    assert list(found.batch.value) == [1, 2]
+    assert [(one.where, one.reason, one.rows) for one in found.rejected] == [("line 3", "bad_row", 1)]
+
+
+def test_an_item_key_of_a_megabyte_is_not_looked_into() -> None:
+    key = 'k["\\"' + '\\"x,' * 300_000
+    sent = {"request": "sender data", "data": [{"host": "h", "key": key, "value": "1"}]}
+    (one,) = Zabbix().decode(json.dumps(sent).encode(), Context("t", {}, "", NOW)).rejected
+    assert one.reason == "key_too_long"

@@ -12,7 +12,7 @@ import aiocoap
 import cbor2
 import pytest
 from aiocoap import Code, Message
-from tests.transports.links import AtWork, at_work
+from tests.transports.links import AtWork, at_work, shoot
 
 from almenara.model.batch import Rejected
 from almenara.model.errors import BusError, DecodeError, Overloaded, PluginError, PortTaken
@@ -99,6 +99,18 @@ def test_other_content_formats_methods_and_paths_are_refused() -> None:
             assert not work.packets
 
     asyncio.run(run())
+
+
+def test_datagrams_that_are_no_messages_are_counted_and_nothing_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def run() -> None:
+        async with served() as (work, ask):
+            bad_text = b"\x40\x03\x00\x01\xb2\xff\xfe"
+            await shoot(work.link.port, bad_text, b"\x40", b"\x4f\x03\x00\x02\xf0", bad_text)
+            await work.until(lambda: work.link.dropped["bad_message"] >= 3)
+            assert (await ask(Code.GET, "x")).code == Code.NOT_FOUND
+
+    asyncio.run(run())
+    assert "Traceback" not in caplog.text
 
 
 def test_cbor_is_read_as_the_json_that_says_the_same() -> None:

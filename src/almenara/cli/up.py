@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.progress import Progress
@@ -98,6 +98,14 @@ def kept_token(folder: Path) -> tuple[str, bool]:
     return token, True
 
 
+def _leave(code: int) -> NoReturn:
+    """End the process at once, without the interpreter's own clearing up; everything durable is on disk."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 class _Hub:
     """One run of a hub."""
 
@@ -142,7 +150,10 @@ class _Hub:
             if running is not None:
                 await running.stop()
             await pipeline.stop()
-        return 1 if pipeline.failure else 0
+        code = 1 if pipeline.failure else 0
+        if pipeline.left_busy:  # its thread runs in the library of the store, which must not be taken down under it
+            _leave(code)
+        return code
 
     async def _warmed_up(self, built: Built) -> bool:
         """Compile while signals are heard; False where somebody stopped it, who does not wait for the compiler."""

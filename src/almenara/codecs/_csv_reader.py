@@ -20,6 +20,10 @@ from almenara.model.series import MAX_KEY_BYTES, MAX_LABELS, SeriesTable
 _UNIT_NS = {"auto": 0, "ns": 1, "us": 10**3, "ms": 10**6, "s": 10**9}
 
 
+#: A longer row is refused: the plain reader would hold up everything else while it cuts it into cells.
+_MOST_ROW_BYTES = 1 << 20
+
+
 class Reader:
     """Reads the rows of one payload, whose layout is known."""
 
@@ -53,7 +57,12 @@ class Reader:
             kernel.parse(buf, rule, self._memo, out, s)
             for begin, stop, row, at in out.slow[: s[kernel.SLOW]].tolist():
                 before = len(self._id)
-                self.plainly(payload[begin:stop].decode(), at)
+                if stop - begin > _MOST_ROW_BYTES:
+                    self._refusals.add(
+                        "bad_row", f"line {at}", f"found {stop - begin} bytes, expected at most {_MOST_ROW_BYTES}"
+                    )
+                else:
+                    self.plainly(payload[begin:stop].decode(), at)
                 self._where.append((row, len(self._id) - before))
             s[kernel.SLOW] = 0
             if s[kernel.STATUS] == kernel.DONE:

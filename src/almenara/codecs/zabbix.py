@@ -72,6 +72,10 @@ class Zabbix:
     def _read(self, item: Any, received_ns: int) -> tuple[int, int, float]:
         if not isinstance(item, dict) or not isinstance(item.get("key"), str) or not item["key"]:
             raise _Bad("bad_item", f"found {str(item)[:40]}, expected an object with host, key and value")
+        if len(item["key"]) > MAX_KEY_BYTES:
+            raise _Bad(
+                "key_too_long", f"found a key of {len(item['key'])} characters, expected at most {MAX_KEY_BYTES}"
+            )
         if item.get("state") == 1:
             raise _Bad("not_supported", f"{item['key'][:40]}: {str(item.get('value', ''))[:40]}")
         value = _value(item.get("value"))

@@ -107,6 +107,7 @@ class Pipeline:
         self.decoders = Decoders(options.codecs, 2 * options.limits.series)
         self._started_s = time.monotonic()
         self._ready = False
+        self.left_busy = False  # whether a thread was still in the store when it was stopped
         self.alarms = alarms(self.index)
         self.jobs = Turns(
             [*retention_jobs(store, options.limits.retention_s), self._again()], Runs(folder.database), clock
@@ -206,6 +207,7 @@ class Pipeline:
         self._decoding.shutdown(cancel_futures=True)
         if not ended:  # it is in the middle of a write: what it holds goes with the process
             log.warning("the store is still busy; it is left as it is, and the log keeps what it has not got")
+            self.left_busy = True
             return
         self._readers.close()
         self.jobs.close()

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import logging
 import socket
+import struct
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import aiocoap  # type: ignore[import-untyped]
@@ -50,6 +52,7 @@ class Server:
             )
         except (OSError, ValueError) as problem:
             raise BusError(f"{link.host}:{link.port}: cannot listen there: {problem}") from problem
+        _READABLE.tell(link.dropped)
         return cls(context, site)
 
     def tell(self, path: Path) -> None:
@@ -59,7 +62,40 @@ class Server:
 
     async def stop(self) -> None:
         """Listen no more."""
+        _READABLE.forget(self._site.dropped)
         await self._context.shutdown()
+
+
+class _Readable:
+    """Makes aiocoap ignore every datagram that is no message, and counts them at the links that listen.
+
+    Trap: of some its decoder raises errors that its own sockets do not expect, and the loop logs a traceback for each.
+    """
+
+    def __init__(self) -> None:
+        self._counters: list[Counter[str]] = []
+        self._decode = Message.decode
+        Message.decode = self.decode
+
+    def tell(self, dropped: Counter[str]) -> None:
+        """Count at this link too."""
+        self._counters.append(dropped)
+
+    def forget(self, dropped: Counter[str]) -> None:
+        """Count there no more."""
+        self._counters = [one for one in self._counters if one is not dropped]
+
+    def decode(self, rawdata: bytes, remote: Any = None) -> Message:
+        """The message in a datagram. Raises UnparsableMessage."""
+        try:
+            return self._decode(rawdata, remote=remote)
+        except (error.UnparsableMessage, ValueError, LookupError, struct.error) as problem:
+            for dropped in self._counters:
+                dropped["bad_message"] += 1
+            raise error.UnparsableMessage from problem
+
+
+_READABLE = _Readable()
 
 
 def _free(host: str, port: int) -> int:
@@ -108,7 +144,7 @@ class _Site(resource.ObservableResource):
 
     def __init__(self, link: Coap) -> None:
         super().__init__()
-        self._link = link
+        self._link, self.dropped = link, link.dropped
         self._block1 = _Blocks(link.most_bytes)
         self.observers: dict[Path, set[Any]] = {}
 

@@ -197,7 +197,7 @@ def _bind_errors(host: str, port: int) -> Iterator[None]:
 
 
 #: Datagrams read at a time before others have their turn, and the buffer asked of the kernel.
-_BURST = 1000
+_BURST = 250
 _KERNEL_BYTES = 4 << 20
 _WATCH_S = 2.0
 
