@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 
 from almenara.cli import _import_files
 from almenara.cli._import_files import Change, Chunks, Readers, sources_of
+from almenara.cli._import_hub import Hub
 from almenara.codecs.columns import Columns
 from almenara.model.errors import AlmenaraError, ConfigError
 from almenara.plugin.contracts import Context
@@ -30,6 +32,12 @@ S = 10**9
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
     with HubProcess(tmp_path_factory.mktemp("import") / "hub") as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubProcess]:
+    with HubProcess(tmp_path_factory.mktemp("other") / "hub") as hub:
         yield hub
 
 
@@ -87,7 +95,7 @@ def test_the_same_file_again_doubles_nothing(hub: HubProcess, tmp_path: Path) ->
     os.utime(path, (BEGIN, BEGIN))
     moved = imported(hub, path)
     assert (moved["stored"], moved["duplicate"]) == (0, 1000)
-    assert hub.query("count_over_time(again_0[1000d])") == {"again_0": 500.0} or len(hub.rows("again_0")) == 500
+    assert len(hub.rows("again_0")) == 500
 
 
 def test_older_history_is_judged_again(hub: HubProcess, tmp_path: Path) -> None:
@@ -126,21 +134,20 @@ def test_a_dry_run_sends_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_what_is_exported_is_imported_to_the_bit(hub: HubProcess, tmp_path: Path, form: str) -> None:
+def test_what_is_exported_is_imported_to_the_bit(hub: HubProcess, other: HubProcess, tmp_path: Path, form: str) -> None:
     name = f"trip_{form}"
     odd = [0.1 + 0.2, 1e300, -5e-324, float("nan"), 123456789.123456789, -0.0]
     path = tmp_path / "first.parquet"
     times = np.array([BEGIN * S + 1, *(BEGIN * S + n * S for n in range(1, 6))])
-    pq.write_table(pa.table({"time": times, "series": [f'{name}{{q="a \\"b\\", c",é="x"}}'.replace("é", "e")] * 6,
+    pq.write_table(pa.table({"time": times, "series": [f'{name}{{q="a \\"b\\", c",e="x"}}'] * 6,
                              "value": odd}), path)  # fmt: skip
     imported(hub, path)
     out = tmp_path / f"out.{form}"
     done = almenara("export", name, "-o", out, "--url", hub.url)
     assert done.returncode == 0, done.stderr
-    with HubProcess(tmp_path / "other") as other:
-        assert imported(other, out)["stored"] == 6
-        assert almenara("export", name, "-o", tmp_path / f"back.{form}", "--url", other.url).returncode == 0
-        assert repr(other.rows(name)) == repr(hub.rows(name))
+    assert imported(other, out)["stored"] == 6
+    assert almenara("export", name, "-o", tmp_path / f"back.{form}", "--url", other.url).returncode == 0
+    assert repr(other.rows(name)) == repr(hub.rows(name))
     assert len(hub.rows(name)) == 6
     assert (tmp_path / f"back.{form}").read_bytes() == out.read_bytes()
 
@@ -170,7 +177,9 @@ def test_a_hub_killed_in_the_middle_has_all_rows_once(tmp_path: Path) -> None:
         found = json.loads(out)
         assert (found["stored"], found["rows"]) == (3_000_000, 3_000_000)
         assert (found["overwritten"], found["duplicate"]) == (0, 0)
-        assert sum(hub.query("sum(count_over_time({__name__=~'kill_.*'}[30d] @ 1769100000))").values()) == 3_000_000
+        with closing(Hub(hub.url, "")) as client:
+            parts = client.rows(['{__name__=~"kill_.*"}'], BEGIN * S, (BEGIN + 60 * 30_000) * S)
+            assert sum(map(len, parts)) == 3_000_000
     finally:
         hub.kill()
 
