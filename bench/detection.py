@@ -56,13 +56,14 @@ def _as_corpus(planted: Planted) -> Corpus:
 
 
 def cases(judges: dict[str, Judge], p_limit: float, seeds: int) -> list[dict[str, Any]]:
-    """One row a case and judge: totals over the seeds."""
+    """One row a case and judge: totals over the seeds; of the judges beside the first over one seed."""
     out = []
     for group, members in GROUPS.items():
         for case in members:
             planted = [case.planted(seed) for seed in range(1, seeds + 1)]
-            for judge, score in judges.items():
-                out.append({"group": group, "judge": judge} | _case(case, planted, score, p_limit))
+            for nth, (judge, score) in enumerate(judges.items()):
+                mine = planted[:1] if nth else planted
+                out.append({"group": group, "judge": judge} | _case(case, mine, score, p_limit))
     return out
 
 
@@ -133,6 +134,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     result: dict[str, Any] = {"detector": asked.detector, "p_limit": p_limit, "missing": [], "corpora": [], "clean": []}
     result["causal"] = causal(make)
     result["cases"] = cases(simple, p_limit, 1 if asked.quick else 3)
+    kept: dict[str, tuple[Corpus, np.ndarray]] = {}
     for corpus in corpora(asked.data, asked.quick):
         if isinstance(corpus, str):
             result["missing"].append(corpus)
@@ -140,7 +142,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         for name, scores in (simple if corpus.label is None else every).items():
             begun = time.process_time()
             try:
-                said = scores(corpus, p_limit)
+                # The same servers, by metric and as wholes, are judged once.
+                again = name in kept and kept[name][0].value is corpus.value
+                said = kept[name][1] if again else scores(corpus, p_limit)
+                kept[name] = corpus, said
             except ImportError as error:
                 if error.name not in result["missing"]:
                     result["missing"].append(error.name)
@@ -155,29 +160,10 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
 
 def show(result: dict[str, Any]) -> Iterator[str]:
     """The tables, line by line, as Markdown."""
-    own = result["detector"]
-    yield f"\n{own}: batching does not matter: {result['causal']['batching']}; "
-    yield f"nothing later matters: {result['causal']['prefix']} ({result['causal']['rows']:,} rows)\n"
-    judges = list(dict.fromkeys(row["judge"] for row in result["cases"]))
-    yield (
-        "| case | found | after rows | of its rows over | false a series and week | promises | "
-        + " | ".join(f"{j}: found, false" for j in judges[1:])
-        + " |"
-    )
-    yield "|---" * (5 + len(judges)) + "|"
-    table = {(row["case"], row["judge"]): row for row in result["cases"]}
-    for case in dict.fromkeys(row["case"] for row in result["cases"]):
-        mine, others = table[case, own], [table[case, j] for j in judges[1:]]
-        delay = "" if mine["median_delay"] is None else f"{mine['median_delay']:.0f}"
-        yield (
-            f"| {case} | {mine['found']} of {mine['faults']} | {delay} | {mine['over']:.0%} | "
-            f"{mine['false_a_week']:.2f} | {'kept' if mine['held'] else '**broken**'} | "
-            + " | ".join(f"{o['found']} of {o['faults']}, {o['false_a_week']:.1f}" for o in others)
-            + " |"
-        )
-    for judge in judges:
-        kept = sum(row["held"] for row in result["cases"] if row["judge"] == judge)
-        yield f"\n{judge}: {kept} of {len(result['cases']) // len(judges)} cases kept"
+    causal, own = result["causal"], result["detector"]
+    yield f"\n{own}, {causal['rows']:,} rows: equal however batched: {causal['batching']}; "
+    yield f"the score of a prefix is the prefix of the scores: {causal['prefix']}\n"
+    yield from _show_cases(result["cases"], own)
     yield "\n| corpus | judge | F1 | precision | recall | false a week | F1, best threshold | F1 of points | CPU s |"
     yield "|---|---|---|---|---|---|---|---|---|"
     for row in result["corpora"]:
@@ -185,22 +171,45 @@ def show(result: dict[str, Any]) -> Iterator[str]:
             f"| {row['corpus']} | {row['judge']} | {row['f1']:.3f} | {row['precision']:.2f} | {row['recall']:.2f} | "
             f"{row['false_a_week']:.2f} | {row['best_f1']:.3f} | {row['point_f1']:.3f} | {row['cpu_s']:.1f} |"
         )
-    yield (
-        "\n| clean data | judge | 95 % band covers | "
-        + " | ".join(f"p <= {p:g}" for p in LEVELS)
-        + (" | alerts a series and week |")
-    )
+    yield from _show_clean(result["clean"])
+    if result["missing"]:
+        yield f"\nNot there, and left out: {', '.join(result['missing'])}"
+
+
+def _show_cases(rows: list[dict[str, Any]], own: str) -> Iterator[str]:
+    judges = list(dict.fromkeys(row["judge"] for row in rows))
+    others = [judge for judge in judges if judge != own]
+    beside = " | ".join(f"{judge}: found, false" for judge in others)
+    yield f"| case | found | after rows | of its rows over | false a week | promises | {beside} |"
+    yield "|---" * (6 + len(others)) + "|"
+    table = {(row["case"], row["judge"]): row for row in rows}
+    for case in dict.fromkeys(row["case"] for row in rows):
+        mine = table[case, own]
+        delay = "" if mine["median_delay"] is None else f"{mine['median_delay']:.0f}"
+        found, over = (f"{mine['found']} of {mine['faults']}", f"{mine['over']:.0%}") if mine["faults"] else ("", "")
+        compared = " | ".join(
+            f"{table[case, j]['found']} of {table[case, j]['faults']}, {table[case, j]['false_a_week']:.1f}"
+            for j in others
+        )
+        held = "kept" if mine["held"] else "**broken**"
+        yield f"| {case} | {found} | {delay} | {over} | {mine['false_a_week']:.2f} | {held} | {compared} |"
+    for judge in judges:
+        mine = [row["held"] for row in rows if row["judge"] == judge]
+        yield f"\n{judge}: {sum(mine)} of {len(mine)} cases kept"
+
+
+def _show_clean(rows: list[dict[str, Any]]) -> Iterator[str]:
+    beyond = " | ".join(f"p <= {p:g}" for p in LEVELS)
+    yield f"\n| clean data | judge | 95 % band covers | {beyond} | alerts a series and week |"
     yield "|---" * (4 + len(LEVELS)) + "|"
-    for row in result["clean"]:
+    for row in rows:
         shares = " | ".join(f"{row['share_beyond'][str(p)]:.2g}" for p in LEVELS)
         yield f"| {row['corpus']} | {row['judge']} | {row['coverage_95']:.1%} | {shares} | {row['alerts_a_week']:.2f} |"
     yield "\n| clean data | judge | rows to the first verdict | alerts a series and day, by age in days |"
     yield "|---|---|---|---|"
-    for row in result["clean"]:
+    for row in rows:
         ages = ", ".join(f"{age}: {rate:.2f}" for age, rate in row["by_age"].items() if age[0].isdigit())
         yield f"| {row['corpus']} | {row['judge']} | {row['by_age']['rows_to_first_verdict']:.0f} | {ages} |"
-    if result["missing"]:
-        yield f"\nNot there, and left out: {', '.join(result['missing'])}"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -33,7 +33,7 @@ class Corpus:
     first_ns: int
     half_ns: int
     timezone: str = "UTC"
-    servers: int = 0  # where not 0: series i belongs to server i % servers; the label is the server's
+    servers: int = 0  # where not 0: equal shares of the series, in order, belong to so many; labels are theirs
 
 
 def corpus_of(name: str, times: np.ndarray, values: np.ndarray, label: np.ndarray | None, first: int, **more) -> Corpus:
@@ -120,11 +120,10 @@ def servers(folder: Path, names: tuple[str, ...]) -> Iterator[Corpus]:
         by_server.append(np.repeat(whole[:, None], train.shape[1], axis=1))
     times, first = minutes(len(columns[0]), FIVE_MINUTES_S), len(train)
     values = np.hstack(columns)
-    yield corpus_of(f"{len(names)} real servers, by metric", times, values, np.hstack(by_metric), first)
-    # Interleaved, so that series i is of server i % len(names).
-    order = np.arange(values.shape[1]).reshape(len(names), -1).T.ravel()
-    whole = np.hstack(by_server)[:, order]
-    yield corpus_of(f"{len(names)} real servers, as wholes", times, values[:, order], whole, first, servers=len(names))
+    one_by_one = corpus_of(f"{len(names)} real servers, by metric", times, values, np.hstack(by_metric), first)
+    yield one_by_one
+    label = np.hstack(by_server).T.ravel()
+    yield replace(one_by_one, name=f"{len(names)} real servers, as wholes", label=label, servers=len(names))
     learned = slice(0, first)
     yield corpus_of(f"{len(names)} real servers, before the test", times[learned], values[learned], None, first // 3)
 

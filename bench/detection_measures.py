@@ -46,10 +46,11 @@ def merged(corpus: Corpus, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     label = corpus.label if corpus.label is not None else np.zeros(len(score), bool)
     if not corpus.servers:
         return corpus.id, corpus.time, label, score
-    n = int((corpus.id == 0).sum())
-    by_metric = np.where(np.isnan(score), -np.inf, score).reshape(-1, corpus.servers, n)
-    keep = corpus.id < corpus.servers
-    return corpus.id[keep], corpus.time[keep], label[keep], by_metric.max(axis=0).ravel()
+    n, many = int((corpus.id == 0).sum()), corpus.servers
+    by_metric = np.where(np.isnan(score), -np.inf, score).reshape(many, -1, n)
+    whole = by_metric.max(axis=1).ravel()
+    first = label.reshape(many, -1, n)[:, 0].ravel()
+    return np.repeat(np.arange(many), n), np.tile(corpus.time[:n], many), first, whole
 
 
 def _half(id: np.ndarray, label: np.ndarray, score: np.ndarray, take: np.ndarray, lowest: float) -> _Half:
