@@ -66,9 +66,10 @@ def _kpis(rng: np.random.Generator, times: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _residual(values: np.ndarray) -> float:
-    """Size of what is left after the same minute of the week before: a robust standard deviation."""
+    """Size of what is left after the same minute of the week before: a robust standard deviation; of rare counts, where
+    that is 0, the plain one."""
     step = np.abs(values[WEEK:] - values[:-WEEK])
-    return max(1.4826 * float(np.median(step)) / 2**0.5, 0.35 * float(values.std()) * 0.2, 1e-9)
+    return (1.4826 * float(np.median(step)) or float(step.std())) / 2**0.5
 
 
 def _fault(rng: np.random.Generator, kind: int, values: np.ndarray, size: float) -> np.ndarray:
@@ -76,8 +77,8 @@ def _fault(rng: np.random.Generator, kind: int, values: np.ndarray, size: float)
     n, height = len(values), rng.uniform(5, 12) * size
     sign = rng.choice([-1.0, 1.0])
     shapes = (height, -height, sign * height, sign * height * np.linspace(0.5, 1.2, n), height * rng.normal(size=n))
-    floor = min(0.0, float(values.min()))
-    return np.maximum(values + shapes[kind], floor)
+    changed = np.maximum(values + shapes[kind], min(0.0, float(values.min())))
+    return np.round(changed) if (values == np.round(values)).all() else changed  # counts stay counts
 
 
 def kpis(each: int, *, faults: bool) -> Corpus:
