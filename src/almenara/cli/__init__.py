@@ -179,6 +179,76 @@ def _ledger(
     run(url, as_json=as_json, token=token)
 
 
+@app.command("detect")
+def _detect(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them; - is the input.")],
+    time: Annotated[str, typer.Option(metavar="COLUMN", help="Column of the time.", show_default="by its title")] = "",
+    value: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Column of values, again for more.", show_default="by title and type"),
+    ] = None,
+    series: Annotated[
+        str, typer.Option(metavar="COLUMN", help="Column that names the series.", show_default="by its title")
+    ] = "",
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="csv, parquet, hdf5, influx, prometheus, graphite, whisper or rrd.",
+            show_default="by the names of files",
+        ),
+    ] = "",
+    format_option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Option of the format, such as zone=Europe/Madrid for its times."),
+    ] = None,
+    detector: Annotated[str, typer.Option(metavar="NAME", help="The detector.")] = "seasonal",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "--options", "-o", metavar="NAME=VALUE", help="Option of the detector."),
+    ] = None,
+    timezone: Annotated[
+        str, typer.Option(metavar="NAME", help="Zone whose days and weeks count.", show_default="UTC")
+    ] = "",
+    country: Annotated[str, typer.Option(metavar="CODE", help="Whose public holidays count, such as ES.")] = "",
+    kind: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=KIND", help="What a series is: gauge, counter or histogram.")
+    ] = None,
+    p_limit: Annotated[
+        float | None, typer.Option(metavar="P", help="How likely a usual row is to be flagged.", show_default="0.0001")
+    ] = None,
+    budget_per_week: Annotated[
+        float | None, typer.Option(metavar="N", help="Flag at most about N rows a week, of all series together.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw into this .html or .png.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", metavar="FILE", help="Write every row with its answer as CSV.")
+    ] = None,
+    only_anomalies: Annotated[
+        bool, typer.Option("--only-anomalies", help="Of --output only the rows of anomalies.")
+    ] = False,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many anomalies to show, the worst first.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """Judge files of history without a hub: each value against the past of its own series. Shows the worst anomalies
+    with a sentence; a table for people, tab-separated lines when piped."""
+    try:
+        from almenara.cli.detect import Order, run
+        from almenara.cli.importing import pairs
+        from almenara.notebook.judge import Choice
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara detect", "notebook") from error
+
+    columns = {"time_column": time, "value_columns": ",".join(value or []), "name_column": series}
+    given = {name: text for name, text in columns.items() if text} | pairs(format_option or [], "--format-option")
+    kinds, wanted = pairs(kind or [], "--kind"), pairs(option or [], "--option")
+    choice = Choice(detector, wanted, timezone or None, country, p_limit, budget_per_week, kinds)
+    raise typer.Exit(run(Order(files, choice, form, given, plot, output, only_anomalies, as_json, top)))
+
+
 @app.command("import")
 def _import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")],
@@ -195,9 +265,7 @@ def _import(
         list[str] | None,
         typer.Option("--option", "-o", metavar="NAME=VALUE", help="Option of the format, such as time_column=when."),
     ] = None,
-    label: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label to add to every series.")
-    ] = None,
+    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Label to add to every series.")] = None,
     since: Annotated[str, typer.Option(metavar="TIME", help="Only rows from then on: 30d ago, or ISO 8601.")] = "",
     until: Annotated[str, typer.Option(metavar="TIME", help="Only rows before then.")] = "",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first row that cannot be read.")] = False,
