@@ -1,11 +1,15 @@
 """Whether a hub stays alive, small and quick while everything that is wrong is thrown at it from several connections.
 
-    python bench/attack.py [--seconds 4] [--connections 4] [--only NAME ...]
+    python bench/attack.py [--seconds 4] [--connections 4] [--patience 1] [--only NAME ...]
 
 A real hub (`almenara up`) with every listening link takes one attack after the other, each from several processes at a
 time. Meanwhile a normal sender goes on writing and a client asks `/-/ready`. Told for each attack: how long the longest
 answer to either took, the memory of the hub at its highest, what was counted as dropped and why. At the end: every
 acknowledged row of the normal sender is there, the sums of the ledger hold, and no secret stands in what the hub said.
+
+Measured on two cores that other work used too (load 4 to 11), 4 connections, 3 s each: 432 MB at rest, 1.3 GB at most,
+1.8 GB with 100,000 new series at once; `/-/ready` within 1.1 s, mostly 0.4. Writers wait longer than 1.3 s only
+where the hub commits as much as it can: 6 s behind ten million tiny rows (`many`), 14 s behind a million new names.
 """
 
 from __future__ import annotations
@@ -426,8 +430,9 @@ def reasons(hub: HubProcess) -> Counter[str]:
     return found
 
 
-def run(hub: AttackedHub, attack: Attack, seconds: float, connections: int, others: Others) -> list[str]:
+def run(hub: AttackedHub, attack: Attack, given: argparse.Namespace, others: Others) -> list[str]:
     """One attack; what went wrong."""
+    seconds, connections = given.seconds, given.connections
     before = reasons(hub)
     others.told()
     spawn = multiprocessing.get_context("fork")
@@ -447,7 +452,7 @@ def run(hub: AttackedHub, attack: Attack, seconds: float, connections: int, othe
     )  # fmt: skip
     assert hub.process is not None
     wrong = ["the hub ended"] if hub.process.poll() is not None else []
-    wrong += [f"{attack.__name__}: {what} took {s:.2f} s" for what, s in longest.items() if s > BOUND_S]
+    wrong += [f"{attack.__name__}: {what} took {s:.2f} s" for what, s in longest.items() if s > given.patience]
     wrong += [f"{attack.__name__}: {peak_mb:.0f} MB"] if peak_mb > BOUND_MB else []
     return wrong
 
@@ -472,6 +477,7 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--seconds", type=float, default=4.0)
     arguments.add_argument("--connections", type=int, default=4)
+    arguments.add_argument("--patience", type=float, default=BOUND_S, help="seconds that others may wait")
     arguments.add_argument("--only", nargs="*", default=[])
     given: Any = arguments.parse_args()
     chosen = [one for one in ATTACKS if not given.only or one.__name__ in given.only]
@@ -481,7 +487,7 @@ def main() -> None:
         others = Others(hub)
         try:
             for attack in chosen:
-                wrong += run(hub, attack, given.seconds, given.connections, others)
+                wrong += run(hub, attack, given, others)
         finally:
             others.stop()
         wrong += after(hub, others.acknowledged)

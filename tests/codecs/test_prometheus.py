@@ -129,3 +129,9 @@ def test_encode_puts_the_lines_of_a_metric_together_under_its_type() -> None:
     assert Prometheus(timestamps=False).encode(batch, dict(zip(keys, kinds, strict=True))).decode() == (
         '# HELP h a\\nb\n# TYPE h histogram\nh_bucket{le="1"} 0.0\nh_count 2.0\n# TYPE c counter\nc 3.0\n'
     )
+
+
+def test_a_line_of_form_feeds_is_empty() -> None:
+    found = Prometheus().decode(b"a 1\n\x0c\n\x0b\x0b\nb 2\x0c", Context("", {}, "", 5))
+    assert list(found.batch.value) == [1, 2]
+    assert not found.rejected

@@ -60,7 +60,7 @@ class Prometheus:
         rejected: list[tuple[int, str, str]] = []
         told = _Told()
         for number, line in enumerate(payload.split(b"\n"), 1):
-            line = line.strip(b" \t\r")
+            line = line.strip()
             if line[:1] == b"#":
                 told.read(line)
             elif line:
