@@ -316,3 +316,20 @@ def test_the_frame_is_left_as_it_was() -> None:
 def test_years_before_1971_can_be_judged() -> None:
     old = wave(start=-20 * 365 * DAY_NS, every_ns=HOUR_NS, days=30)
     assert al.detect(old)["alert"].iloc[-40:].any()
+
+
+def test_polars_times_of_any_unit_and_zone_and_missing_ones_are_read() -> None:
+    df = wave(days=2)
+    expected = al.detect(df)
+    time = pl.Series(df["time"].to_numpy())
+    for unit in ("ms", "us", "ns"):
+        zoned = time.dt.cast_time_unit(unit).dt.replace_time_zone("UTC").dt.convert_time_zone("Asia/Kolkata")
+        said = al.detect(pl.DataFrame({"time": zoned, "value": df["value"].to_numpy()}))
+        same(said.with_columns(pl.col(pl.Float64).fill_null(float("nan"))), expected)
+    gaps = pl.DataFrame({"time": [None, *time], "value": [1.0, *df["value"]]})
+    said = al.detect(gaps)
+    assert said["why"][0] == "No time"
+    same(said[1:].with_columns(pl.col(pl.Float64).fill_null(float("nan"))), expected)
+    days = pd.DataFrame({"time": pd.date_range("2000-01-01", periods=400), "value": np.arange(400) % 7.0})
+    dated = pl.from_pandas(days).with_columns(pl.col("time").cast(pl.Date))
+    same(al.detect(dated).with_columns(pl.col(pl.Float64).fill_null(float("nan"))), al.detect(days))

@@ -60,7 +60,7 @@ class PandasFrame:
         pandas = self._pandas = _pandas()
         self.index = data.index
         frame = data.to_frame(name=data.name or "value") if isinstance(data, pandas.Series) else data
-        self._columns = {str(title): frame.iloc[:, at] for at, title in enumerate(frame.columns)}
+        self._columns = {str(title): column for title, column in frame.items()}
         if len(self._columns) < frame.shape[1]:
             raise AlmenaraError(f"detect: two columns have the same title among {', '.join(map(str, frame.columns))}")
         self.index_time = ""
@@ -143,14 +143,14 @@ class PolarsFrame:
     def __init__(self, data: Any):
         import polars
 
-        self._polars, self._frame = polars, data
+        self._polars, self._frame, self._schema = polars, data, data.schema
         self.titles: list[str] = list(data.columns)
 
     def __len__(self) -> int:
         return int(self._frame.height)
 
     def kind(self, title: str) -> str:
-        dtype = self._frame.schema[title]
+        dtype = self._schema[title]
         if dtype.is_temporal():
             return "time" if dtype in (self._polars.Datetime, self._polars.Date) else ""
         if dtype.is_numeric() or dtype == self._polars.Boolean or dtype == self._polars.Null:
@@ -160,9 +160,10 @@ class PolarsFrame:
     def times(self, title: str) -> np.ndarray:
         column = self._frame[title]
         if self.kind(title) == "time":
-            if getattr(column.dtype, "time_zone", None):
-                column = column.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
-            return _stamps(column.to_numpy(), title)
+            if column.dtype == self._polars.Date:
+                column = column.cast(self._polars.Datetime("us"))
+            unit = column.dtype.time_unit  # the number behind it is UTC, whatever the zone
+            return _stamps(column.to_physical().fill_null(NO_TIME).to_numpy().view(f"datetime64[{unit}]"), title)
         if column.dtype.is_numeric():
             known = column.is_not_null().to_numpy()
             return _numbers(column.fill_null(0).to_numpy(), known, title)

@@ -52,16 +52,15 @@ def table_of(frame: Frame, time: str | None, value: Titles, series: Titles) -> T
 
 
 def _roles(frame: Frame, time: str | None, value: Titles, series: Titles) -> _Roles:
-    told = ", ".join(f"{title} ({frame.kind(title) or 'unknown'})" for title in frame.titles)[:300] or "none"
     given_values, given_series = _list(value), _list(series)
     for what, some in (("time", _list(time)), ("value", given_values), ("series", given_series)):
         for title in some:
             if title not in frame.titles:
-                raise AlmenaraError(f"{what}: found no column {title!r}, expected one of {told}")
+                raise AlmenaraError(f"{what}: found no column {title!r}, expected one of {_told(frame)}")
     time = time or _time_of(frame)
     if not time:
         raise AlmenaraError(
-            f"detect: found no column of times among {told}; expected an index of times, a column called `time`, or "
+            f"detect: found no column of times among {_told(frame)}; expected an index of times, a column called `time`, or "
             "time='its title'"
         )
     rest = [title for title in frame.titles if title != time]
@@ -75,7 +74,9 @@ def _roles(frame: Frame, time: str | None, value: Titles, series: Titles) -> _Ro
     numbers = [t for t in rest if frame.kind(t) == "number" and t != name and t not in labels]
     values = given_values or (long if long and (name or labels or len(numbers) == 1) else numbers)
     if not values:
-        raise AlmenaraError(f"detect: found no column of numbers among {told}; expected one, or value='its title'")
+        raise AlmenaraError(
+            f"detect: found no column of numbers among {_told(frame)}; expected one, or value='its title'"
+        )
     return _Roles(time, name, tuple(labels), tuple(values))
 
 
@@ -85,6 +86,10 @@ def _time_of(frame: Frame) -> str:
     lower = {title.lower(): title for title in reversed(frame.titles)}
     named = next((lower[one] for one in TIMES if one in lower), "")
     return named or next((title for title in frame.titles if frame.kind(title) == "time"), "")
+
+
+def _told(frame: Frame) -> str:
+    return ", ".join(f"{title} ({frame.kind(title) or 'unknown'})" for title in frame.titles)[:300] or "none"
 
 
 def _list(given: Titles) -> list[str]:
