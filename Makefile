@@ -23,7 +23,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@touch $@
 
 test: setup test-packages      ## pass the tests:  make test ARGS="-k store"
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 test-packages:                 ## the real brokers and browsers that tests talk to, where we may install them
 	@sh tests/install-packages.sh

@@ -11,12 +11,16 @@ import os
 import shutil
 import socket
 import subprocess
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-left_out = pytest.StashKey[dict[str, list[str]]]()
+#: Begins the reason why a test is left out.
+NEEDS = "needs the packages "
+own_folder = pytest.StashKey[str]()
 
 
 @functools.cache
@@ -35,20 +39,40 @@ def missing_of(item: pytest.Item) -> list[str]:
     return [n for mark in item.iter_markers("real") for n in mark.args if not is_installed(n)]
 
 
+#: Where tests work if there is so much room: memory, for what they sync to disk is thrown away.
+MEMORY, MEMORY_FREE = Path("/dev/shm"), 8 << 30
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    config.stash[left_out] = {}
+    is_worker = hasattr(config, "workerinput")
+    if not is_worker and not config.option.basetemp and has_room():
+        config.option.basetemp = config.stash[own_folder] = tempfile.mkdtemp(prefix="almenara-tests-", dir=MEMORY)
+
+
+def has_room() -> bool:
+    """Is there a file system in memory with room for the tests?"""
+    return os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free >= MEMORY_FREE
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if folder := config.stash.get(own_folder, ""):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if missing := missing_of(item):
-        item.config.stash[left_out].setdefault(" ".join(missing), []).append(item.nodeid)
         if os.environ.get("ALMENARA_TESTS_COMPLETE") == "1":
-            pytest.fail(f"needs {' '.join(missing)}, and no test may be left out here", pytrace=False)
-        pytest.skip(f"needs {' '.join(missing)}")
+            pytest.fail(f"{NEEDS}{' '.join(missing)}, and no test may be left out here", pytrace=False)
+        pytest.skip(f"{NEEDS}{' '.join(missing)}")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    for packages, tests in config.stash[left_out].items():
+    left_out: dict[str, list[str]] = {}
+    for report in terminalreporter.stats.get("skipped", []):
+        _, needs, packages = str(report.longrepr[2]).partition(NEEDS)
+        if needs:
+            left_out.setdefault(packages, []).append(report.nodeid)
+    for packages, tests in left_out.items():
         terminalreporter.section(f"left out for want of: {packages}")
         terminalreporter.write_line("\n".join(tests))
 
