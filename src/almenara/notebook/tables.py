@@ -60,8 +60,8 @@ def _roles(frame: Frame, time: str | None, value: Titles, series: Titles) -> _Ro
     time = time or _time_of(frame)
     if not time:
         raise AlmenaraError(
-            f"detect: found no column of times among {_told(frame)}; expected an index of times, a column called `time`, or "
-            "time='its title'"
+            f"detect: found no column of times among {_told(frame)}; expected an index of times, a column called "
+            "`time`, or time='its title'"
         )
     rest = [title for title in frame.titles if title != time]
     lower = {title.lower(): title for title in reversed(rest)}
