@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
@@ -320,3 +321,18 @@ def test_a_write_on_an_idle_hub_is_committed_and_visible_at_once(tmp_path: Path)
         assert np.median(visible) < 5 * 0.2
 
     asyncio.run(scenario())
+
+
+def test_who_asks_an_idle_hub_does_not_wait(tmp_path: Path) -> None:
+    async def run() -> list[float]:
+        hub = pipeline(tmp_path, clock=Clock(NOW))
+        await hub.start()
+        waited = []
+        for _ in range(20):
+            began = time.monotonic()
+            await hub.settle()
+            waited.append(time.monotonic() - began)
+        await hub.stop()
+        return waited
+
+    assert median(asyncio.run(run())) < 0.1

@@ -89,6 +89,7 @@ class Committer:
         self._waiting_rows = 0
         self._active: tuple[Segment, LogWriter] | None = None
         self._appending = False  # while set, the active segment must not be closed
+        self._woken = False  # somebody waits for the flush thread
         self._closed: deque[Segment] = deque()
         self._spare: deque[Columns] = deque()
         self._stopping, self._stopping_s = False, 0.0
@@ -142,7 +143,8 @@ class Committer:
                     self._close_active()
                     break
                 left = deadline - time.monotonic()
-                if left <= 0 and not wanted:
+                if not wanted and (left <= 0 or self._woken):
+                    self._woken = False
                     return None
                 self._changed.wait(None if wanted else min(left, wait_s))
             segment = self._closed.popleft()
@@ -162,8 +164,9 @@ class Committer:
         return bool(self._closed)
 
     def wake(self) -> None:
-        """Make `take_closed` ask `due_in` again."""
+        """Make `take_closed` ask `due_in` again, and come back at once where there is nothing to close."""
         with self._changed:
+            self._woken = True
             self._changed.notify_all()
 
     def give_back(self, columns: Columns) -> None:
