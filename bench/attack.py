@@ -8,9 +8,9 @@ answer to either took, the memory of the hub at its highest, what was counted as
 acknowledged row of the normal sender is there, the sums of the ledger hold, and no secret stands in what the hub said.
 
 Measured on two quiet cores, 4 connections, 3 s each: 434 MB at rest, 1.4 GB at most, 1.8 GB with 100,000 new series in
-a moment; `/-/ready` within 0.5 s, writes within 0.7 s but for three: 1.7 s behind millions of tiny rows that are all
-taken (`many`), 1.3 s behind payloads of 8 MB over MQTT (`mqtt`), 6.6 s behind a million new names (`names`). Under other
-load (4 to 11) 1.1 s, and 6 and 14 s for the first and the last.
+a moment; `/-/ready` within 0.5 s, writes within 0.7 s but for three: 1.7 s behind millions of tiny rows that are
+all taken (`many`), 1.3 s behind payloads of 8 MB over MQTT (`mqtt`), 6.6 s behind a million new names (`names`). Under
+other load (4 to 11) 1.1 s, and 6 and 14 s for the first and the last.
 """
 
 from __future__ import annotations
