@@ -211,7 +211,8 @@ def test_a_broker_that_is_gone_for_a_while_gets_everything_afterwards(
                     before = kept(tmp_path)
                     await until(lambda: kept(tmp_path) > before + 100, 20)
                     broker.start()
-                    await until(lambda: "payloads wait" in agent.said.partition("waits on disk")[2], 20)
+                    # Pauses between attempts double: as long again as it was gone, and some.
+                    await until(lambda: "payloads wait" in agent.said.partition("waits on disk")[2], 70)
                     assert agent.stop() == 0
                 total = kept(tmp_path)
                 await until(lambda: set(range(total)) <= {json.loads(h)["value"] for h in heard if b'"count"' in h}, 20)

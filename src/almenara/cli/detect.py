@@ -85,7 +85,7 @@ class _Samples:
 
 def run(order: Order) -> int:
     """Read, judge, show, and write what was asked for. Raises AlmenaraError. The exit code: 0, whatever was found."""
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
     _check(order)
     try:
         with _progress(console) as progress:
