@@ -50,6 +50,7 @@ class Agent:
         self._collectors = {**collectors, "own figures": _Figures(self, name, figures_every_s, clock)}
         self._codec = Json()
         self._news = asyncio.Event()
+        self._keeping: set[asyncio.Task[None]] = set()  # batches that are being written to the spool
         self._rows: Counter[str] = Counter(dict.fromkeys(self._collectors, 0))
         self._failures: Counter[str] = Counter(dict.fromkeys(self._collectors, 0))
         self._too_large = 0
@@ -65,6 +66,8 @@ class Agent:
             for task in collecting:
                 task.cancel()
             await asyncio.gather(*collecting, return_exceptions=True)
+            await asyncio.gather(*self._keeping, return_exceptions=True)
+            self._news.set()
             await self._drain(drain_s)
             for task in (*sending, watching):
                 task.cancel()
@@ -95,8 +98,11 @@ class Agent:
 
     async def _take(self, name: str, batch: Batch) -> None:
         self._rows[name] += len(batch)
-        # A thread, since a slow disk may take seconds to sync.
-        await asyncio.to_thread(self._keep, batch)
+        # A thread, since a slow disk may take seconds to sync; it goes on when whoever waits for it is cancelled.
+        keeping = asyncio.create_task(asyncio.to_thread(self._keep, batch))
+        self._keeping.add(keeping)
+        keeping.add_done_callback(self._keeping.discard)
+        await asyncio.shield(keeping)
         self._news.set()
 
     def _keep(self, batch: Batch) -> None:

@@ -89,9 +89,7 @@ class Packet:
     offset: int = -1  # position in a durable stream; -1 none
     codec: str = ""  # the codec that reads it, where the link knows; empty = by topic
     key: str = ""  # the sender's name for this payload: sent again under the same one it is answered, not kept twice
-    done: Callable[[Outcome], None] = (
-        _nobody_asks  # called once, from any thread: what became of it
-    )
+    done: Callable[[Outcome], None] = _nobody_asks  # called once, from any thread: what became of it
 
 
 @runtime_checkable
@@ -146,7 +144,7 @@ class Detector(Protocol):
     def restore(self, arrays: Mapping[str, Column]) -> None:
         """Go on from what `state` gave. Raises ValueError where the arrays do not fit this version or these options."""
 
-    # A detector may also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is from now on
+    # A detector may also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is then on
     # what `other`, made with the same options, has learned of its series i. Where late rows have changed the past of a
     # series it is judged again so; without `adopt` late rows are only stored.
 
