@@ -23,8 +23,8 @@ from almenara.model.series import SeriesTable
 from almenara.plugin.registry import load
 from almenara.testing.planted.signals import hour_of, minutes
 
-BATCH, TRAINED, EVERY_S = 10_000, 1000, 600
-LEARN_ROWS, ROUNDS, POINTS = 2 * 144 + 1, 200, 1000
+BATCH, TRAINED, EVERY_S = 10_000, 1000, 60
+LEARN_ROWS, ROUNDS, POINTS = 2 * 1440 + 1, 200, 1000
 TABLE = SeriesTable()
 
 
@@ -67,7 +67,7 @@ def live(make: Callable[[], Any], series: int) -> tuple[float, float, float]:
 
 
 def one_series() -> tuple[np.ndarray, np.ndarray]:
-    """1,000 points of ten minutes: int64[n], float64[n]."""
+    """1,000 points of a minute: int64[n], float64[n]."""
     times, rng = minutes(POINTS, EVERY_S), np.random.default_rng(3)
     return times, 20 + 5 * np.sin(hour_of(times) / 24 * 2 * np.pi) + rng.normal(size=POINTS)
 

@@ -368,6 +368,7 @@ class _Season:
         self.run = self.run_rows = self.widened = 0
         self.run_mean = self.run_dev = 0.0
         self.known = False
+        self.quarter: int | None = None
         self._open(0)
 
     def _open(self, half: int) -> None:
@@ -405,32 +406,47 @@ class _Season:
         self._open(local // 1800)
 
     def _season(self, local: int) -> tuple[float, bool, float]:
-        second, in_week = local % 86_400, (local + 3 * 86_400) % 604_800
+        """What lies between bin centres is linear within a quarter of an hour: its begin, and the rise from there."""
+        quarter = local // 900
+        if quarter != self.quarter:
+            self.quarter, begin = quarter, quarter * 900
+            self.line = self._line(begin % 86_400, (begin + 3 * 86_400) % 604_800)
+            self.ratio_line = self._at_hour(self.ratio, begin % 86_400)
+            self.ref_ratio_line = self._at_hour(self.ref_ratio, begin % 86_400)
+        season, by, known, unsure, unsure_by = self.line
+        x = float(local - quarter * 900)
+        self.ratio_now = self.ratio_line[0] + self.ratio_line[1] * x
+        self.ref_ratio_now = self.ref_ratio_line[0] + self.ref_ratio_line[1] * x
+        return season + by * x, known, unsure + unsure_by * x
+
+    def _line(self, second: int, in_week: int) -> tuple[float, float, bool, float, float]:
         b, h = second // 1800, in_week // 3600
         if not self.day_seen[b]:
-            return 0.0, False, 0.0
+            return 0.0, 0.0, False, 0.0, 0.0
         if self.cadence >= 900:
             sure = 1 + 0.5 * self.week_seen[h]
-            return self.day[b] + self.week[h], True, 0.3 * self.swing / (sure * sure)
+            return self.day[b] + self.week[h], 0.0, True, 0.3 * self.swing / (sure * sure), 0.0
         x = second / 1800 - 0.5
         b0 = math.floor(x)
         part = x - b0
         b0, b1 = b0 % 48, (b0 + 1) % 48
-        w0, w1 = (1 - part) if self.day_seen[b0] else 0.0, part if self.day_seen[b1] else 0.0
-        season = (w0 * self.day[b0] + w1 * self.day[b1]) / (w0 + w1)
+        d0, d1 = self.day[b0 if self.day_seen[b0] else b], self.day[b1 if self.day_seen[b1] else b]
         x = in_week / 3600 - 0.5
         h0 = math.floor(x)
-        part = x - h0
+        of_week = x - h0
         h0, h1 = h0 % 168, (h0 + 1) % 168
-        season += (1 - part) * self.week[h0] + part * self.week[h1]
+        w0, w1 = self.week[h0], self.week[h1]
         k0, k1 = 1 + 0.5 * self.week_seen[h0], 1 + 0.5 * self.week_seen[h1]
-        return season, True, 0.3 * self.swing * ((1 - part) / (k0 * k0) + part / (k1 * k1))
+        u0, u1 = 0.3 * self.swing / (k0 * k0), 0.3 * self.swing / (k1 * k1)
+        season = d0 + (d1 - d0) * part + w0 + (w1 - w0) * of_week
+        return season, (d1 - d0) / 1800 + (w1 - w0) / 3600, True, u0 + (u1 - u0) * of_week, (u1 - u0) / 3600
 
     @staticmethod
-    def _at_hour(ratio: list[float], local: int) -> float:
-        x = (local % 86_400) / 3600 - 0.5
+    def _at_hour(ratio: list[float], second: int) -> tuple[float, float]:
+        x = second / 3600 - 0.5
         h = math.floor(x)
-        return (1 - (x - h)) * ratio[h % 24] + (x - h) * ratio[(h + 1) % 24]
+        r0, r1 = ratio[h % 24], ratio[(h + 1) % 24]
+        return r0 + (r1 - r0) * (x - h), (r1 - r0) / 3600
 
     def _least(self, a: float) -> float:
         half = 0.5 / 10.0**self.decimals if self.decimals < 7 else 0.0
@@ -450,11 +466,11 @@ class _Season:
             wide = math.sqrt(min(gap, 64.0))
             recent = recent / gap if known else recent
         least = self._least(abs(base))
-        size = max(self.size * self._at_hour(self.ratio, local) * wide, least)
+        size = max(self.size * self.ratio_now * wide, least)
         judged = known and self.ref_rows >= 30
         ref_size, lean, low, high = 0.0, recent, math.inf, math.inf
         if known:
-            ref_size = self.ref_size * self._at_hour(self.ref_ratio, local) * (1 + 8 / (1 + self.ref_bins)) + unsure
+            ref_size = self.ref_size * self.ref_ratio_now * (1 + 8 / (1 + self.ref_bins)) + unsure
             ref_size = max(ref_size, least)
         if judged:
             low = self.ref_down.limit() * ref_size * self.ref_widen
@@ -497,7 +513,7 @@ class _Season:
                     self.recent = recent + 0.4 * _clip(ref_away - recent, 6 * size)
                 if not outside or self.streak <= 3:
                     self.decimals = _decimals(y, self.decimals)
-                    self._sizes(local, recent, size, ref_size, away, ref_away)
+                    self._sizes(recent, size, ref_size, away, ref_away)
                 if not outside or self.streak == 1:
                     z = abs(away) / size
                     self.up.learn(z if away >= 0 else 0.0, 0.02, 0.02, True)
@@ -614,15 +630,15 @@ class _Season:
         self.sum_size += min(abs(away) / self.size, 8.0) if self.size > 0 else 1.0
         self.sum_ref += min(abs(ref_away) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
 
-    def _sizes(self, local: int, recent: float, size: float, ref_size: float, away: float, ref_away: float) -> None:
-        seen = min(abs(away), 4 * size) / self._at_hour(self.ratio, local)
+    def _sizes(self, recent: float, size: float, ref_size: float, away: float, ref_away: float) -> None:
+        seen = min(abs(away), 4 * size) / self.ratio_now
         self.size += (seen - self.size) / min(self.rows, 256)
         if self.known:
             self.ref_rows += 1
             if self.ref_rows == 1:
                 self.ref_size = max(abs(ref_away), size)
             most = max(ref_size, size)
-            seen = min(abs(ref_away), 4 * most) / self._at_hour(self.ref_ratio, local)
+            seen = min(abs(ref_away), 4 * most) / self.ref_ratio_now
             pace = min(max(self.cadence / 300, 0.1), 1.0)
             self.ref_size += (seen - self.ref_size) / min(self.ref_rows + 10, 1024 / pace)
             x, e = _clip(ref_away / most, 4.0), _clip(recent / most, 4.0)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
 from almenara._compiled import njit
 
 _options: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
@@ -13,3 +17,28 @@ kernel = njit(**_options, _nrt=True)
 bare = njit(**_options, _nrt=False)
 #: The same for what every row passes through: put into its caller, not called. Results are the same bits.
 inlined = njit(**_options, _nrt=False, inline="always")
+
+#: Bytes that a processor fetches at once.
+LINE = 64
+
+
+@intrinsic
+def prefetch(_typing, array, index, size):  # type: ignore[no-untyped-def]
+    """Begin to fetch the first `size` bytes (a constant) of array[index], of one axis, to be written soon. A
+    slot that was not used for a while is waited for longer than its row is judged."""
+    if not isinstance(size, types.IntegerLiteral):
+        return None
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        step = context.get_abi_sizeof(context.get_data_type(signature.args[0].dtype))
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        at = builder.mul(arguments[1], ir.Constant(arguments[1].type, step))
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        call = builder.module.declare_intrinsic("llvm.prefetch", [byte], kind)
+        for offset in range(0, size.literal_value, LINE):
+            where = builder.gep(builder.bitcast(data, byte), [builder.add(at, ir.Constant(at.type, offset))])
+            builder.call(call, [where, word(1), word(3), word(1)])
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, size), generate

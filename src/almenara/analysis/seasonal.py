@@ -19,7 +19,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.compiled import bare, inlined, prefetch
 from almenara.analysis.seasonal_learn import commit, count_rejected, gather, learn_rhythm, learn_sizes, learn_tails
 from almenara.analysis.seasonal_slot import (
     ABOVE,
@@ -34,12 +34,14 @@ from almenara.analysis.seasonal_slot import (
     FLAT_TIMES,
     GAIN,
     HALF_S,
+    HEAD,
     HOLD,
     HOUR_S,
     HUGE,
     LEAN,
     LIVELY,
     POWERS,
+    QUARTER_S,
     READY,
     REF_DEPTH,
     REF_DOWN,
@@ -49,7 +51,6 @@ from almenara.analysis.seasonal_slot import (
     STUCK,
     UNSURE,
     UP,
-    at_hour,
     clip,
     decimals_of,
     warm,
@@ -58,31 +59,52 @@ from almenara.analysis.tails import tail_limit, tail_score
 from almenara.model.time import NS
 
 
-@inlined
-def _season(s, local):  # type: ignore[no-untyped-def]
-    """(season relative to the level, is this hour known, how unsure) at a local second."""
-    second, week_second = local % DAY_S, (local + EPOCH_SHIFT_S) % WEEK_S
+@bare
+def _read(s, quarter):  # type: ignore[no-untyped-def]
+    """Read the profiles for a quarter of an hour of local time. What lies between bin centres is linear within one."""
+    begin = quarter * QUARTER_S
+    second, week_second = begin % DAY_S, (begin + EPOCH_SHIFT_S) % WEEK_S
     b, h = second // HALF_S, week_second // HOUR_S
+    s.quarter, s.hour_known = quarter, s.day_seen[b] > 0
+    s.season_at = s.season_by = s.unsure_at = s.unsure_by = 0.0
+    s.ratio_at, s.ratio_by = _at_hour(s.ratio, second)
+    s.ref_ratio_at, s.ref_ratio_by = _at_hour(s.ref_ratio, second)
+    if s.hour_known == 0:
+        return
     day, week, seen = s.day, s.week, s.week_seen
-    if s.day_seen[b] == 0:
-        return 0.0, False, 0.0
     if s.cadence >= 0.5 * HALF_S:  # rows fall on the same few places of each bin: nothing to read between
         known = 1.0 + 0.5 * seen[h]
-        return np.float64(day[b]) + np.float64(week[h]), True, UNSURE * s.swing / (known * known)
+        s.season_at = np.float64(day[b]) + np.float64(week[h])
+        s.unsure_at = UNSURE * s.swing / (known * known)
+        return
     x = second / HALF_S - 0.5
     b0 = math.floor(x)
     part = x - b0
     b0, b1 = (b0 + 48) % 48, (b0 + 1) % 48
-    w0 = (1.0 - part) if s.day_seen[b0] else 0.0
-    w1 = part if s.day_seen[b1] else 0.0
-    season = (w0 * day[b0] + w1 * day[b1]) / (w0 + w1)
+    d0, d1 = np.float64(day[b0 if s.day_seen[b0] else b]), np.float64(day[b1 if s.day_seen[b1] else b])
     x = week_second / HOUR_S - 0.5
     h0 = math.floor(x)
-    part = x - h0
+    of_week = x - h0
     h0, h1 = (h0 + 168) % 168, (h0 + 1) % 168
-    season += (1.0 - part) * week[h0] + part * week[h1]
+    w0, w1 = np.float64(week[h0]), np.float64(week[h1])
+    s.season_at = d0 + (d1 - d0) * part + w0 + (w1 - w0) * of_week
+    s.season_by = (d1 - d0) / HALF_S + (w1 - w0) / HOUR_S
     k0, k1 = 1.0 + 0.5 * seen[h0], 1.0 + 0.5 * seen[h1]
-    return season, True, UNSURE * s.swing * ((1.0 - part) / (k0 * k0) + part / (k1 * k1))
+    u0, u1 = UNSURE * s.swing / (k0 * k0), UNSURE * s.swing / (k1 * k1)
+    s.unsure_at, s.unsure_by = u0 + (u1 - u0) * of_week, (u1 - u0) / HOUR_S
+
+
+@inlined
+def _at_hour(ratio, second):  # type: ignore[no-untyped-def]
+    """(size of deviations at this time of day, relative to the average; its rise a second)."""
+    x = second / HOUR_S - 0.5
+    h = math.floor(x)
+    r0, r1 = np.float64(ratio[(h + 24) % 24]), np.float64(ratio[(h + 1) % 24])
+    return r0 + (r1 - r0) * (x - h), (r1 - r0) / HOUR_S
+
+
+#: Rows ahead whose slots are fetched from memory.
+AHEAD = 4
 
 
 @inlined
@@ -98,9 +120,13 @@ def _least(s, expected):  # type: ignore[no-untyped-def]
 
 @inlined
 def _expect(s, time, local):  # type: ignore[no-untyped-def]
-    """(hour known, judged by reference, base, recent deviation, yhat, size, ref_size, lower, upper) at this time."""
-    season, known, unsure = _season(s, local)
-    base, recent = s.level + season, s.recent
+    """(hour known, judged by reference, base, recent deviation, yhat, size, ref_size, lower, upper, ratio, ref_ratio)
+    at this time; the last two are sizes at this time of day, relative to the average."""
+    quarter = local // QUARTER_S
+    if quarter != s.quarter:
+        _read(s, quarter)
+    x, known = np.float64(local - quarter * QUARTER_S), s.hour_known == 1
+    base, recent = s.level + (s.season_at + s.season_by * x), s.recent
     if known != (s.known == 1):
         recent += s.base - base
     gap = (time - s.time) / NS / (4.0 * s.cadence)
@@ -110,11 +136,12 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
         if known:
             recent /= gap
     least = _least(s, base)
-    size = max(s.size * at_hour(s.ratio, local) * wide, least)
+    ratio, ref_ratio = s.ratio_at + s.ratio_by * x, s.ref_ratio_at + s.ref_ratio_by * x
+    size = max(s.size * ratio * wide, least)
     judged = known and s.ref_rows >= READY
     lean, ref_size, ref_low, ref_high = recent, 0.0, 0.0, 0.0
     if known:
-        ref_size = s.ref_size * at_hour(s.ref_ratio, local) * (1.0 + 8.0 / (1.0 + s.ref_bins)) + unsure
+        ref_size = s.ref_size * ref_ratio * (1.0 + 8.0 / (1.0 + s.ref_bins)) + (s.unsure_at + s.unsure_by * x)
         ref_size = max(ref_size, least)
     if judged:
         ref_low = tail_limit(s.tails, REF_DOWN) * ref_size * s.ref_widen
@@ -126,7 +153,7 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     upper = yhat + tail_limit(s.tails, UP) * size * s.widen
     if judged:
         lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
-    return known, judged, base, recent, yhat, size, ref_size, lower, upper
+    return known, judged, base, recent, yhat, size, ref_size, lower, upper, ratio, ref_ratio
 
 
 @inlined
@@ -144,7 +171,7 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
     half = local // HALF_S
     if fresh and half != s.half:
         commit(s, half, o)
-    known, judged, base, recent, yhat, size, ref_size, lower, upper = _expect(s, time, local)
+    known, judged, base, recent, yhat, size, ref_size, lower, upper, ratio, ref_ratio = _expect(s, time, local)
     away, ref_away = y - yhat, y - base
     score = tail_score(s.tails, UP if away >= 0.0 else DOWN, abs(away) / (size * s.widen), o[DEPTH])
     ref_score = 0.0
@@ -180,16 +207,18 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
                 s.recent = recent + GAIN * clip(ref_away - recent, 6.0 * size)
             if not outside or s.streak <= HOLD:
                 s.decimals = decimals_of(y, s.decimals)
-                learn_sizes(s, local, known, recent, size, ref_size, away, ref_away)
+                learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, away, ref_away)
             if not outside or s.streak == 1:
                 learn_tails(s, judged, size, ref_size, away, ref_away, o)
 
 
 @bare
 def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
-    """All rows in their order. Not learning: each row is judged, on the spare slot, as if it were the next."""
+    """All rows in their order. What is not to be learned, or is no later than what was, is judged on the spare slot."""
     begin, end, offset = 1, 0, 0
+    last = len(ids) - 1
     for k in range(len(ids)):
+        prefetch(slots, ids[min(k + AHEAD, last)], HEAD)
         y = values[k]
         for c in range(4):
             verdict[c, k] = np.nan
@@ -202,9 +231,10 @@ def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, c
             begin, offset = from_s[at - 1], offset_s[at - 1]
             end = from_s[at] if at < len(from_s) else 1 << 62
         i = ids[k]
-        if not learn:
+        s = slots[i]
+        if not learn or times[k] <= s.time:
             spare[0] = slots[i]
-        s = slots[i] if learn else spare[0]
+            s = spare[0]
         y = min(max(y, -HUGE), HUGE)
         if s.rows < READY:
             warm(s, times[k], y, second + offset, o)

@@ -33,7 +33,6 @@ from almenara.analysis.seasonal_slot import (
     WIDEN_REST_ROWS,
     WIDEN_REST_S,
     WIDEN_STEP,
-    at_hour,
     clip,
 )
 from almenara.analysis.tails import tail_learn
@@ -191,15 +190,15 @@ def _pace(s):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def learn_sizes(s, local, known, recent, size, ref_size, away, ref_away):  # type: ignore[no-untyped-def]
+def learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, away, ref_away):  # type: ignore[no-untyped-def]
     """Learn sizes and autocorrelation from a row that is not part of a lasting fault."""
-    s.size += (min(abs(away), CLIP * size) / at_hour(s.ratio, local) - s.size) / min(s.rows, 256)
+    s.size += (min(abs(away), CLIP * size) / ratio - s.size) / min(s.rows, 256)
     if known:
         s.ref_rows = min(s.ref_rows + 1, 1 << 30)
         if s.ref_rows == 1:
             s.ref_size = max(abs(ref_away), size)
         most = max(ref_size, size)
-        seen = min(abs(ref_away), CLIP * most) / at_hour(s.ref_ratio, local)
+        seen = min(abs(ref_away), CLIP * most) / ref_ratio
         s.ref_size += (seen - s.ref_size) / min(s.ref_rows + 10.0, 1024.0 / _pace(s))
         x, e = clip(ref_away / most, CLIP), clip(recent / most, CLIP)
         s.cross += (x * e - s.cross) / 256.0

@@ -21,10 +21,19 @@ SLOT = np.dtype(
         ("run", np.int64),  # since when rows are rejected
         ("widened", np.int64),  # when a band was last made wider
         ("half", np.int64),  # the open bin: half hours of local time since 1970
+        ("quarter", np.int64),  # the quarter of an hour of local time that `season_at` and the like are for
         ("level", np.float64),
         ("last", np.float64),  # value
         ("recent", np.float64),  # average of recent deviations from base
         ("base", np.float64),  # level plus season at the last row
+        ("season_at", np.float64),  # season relative to the level where the quarter begins, and how it rises a second
+        ("season_by", np.float64),
+        ("unsure_at", np.float64),  # how unsure the season is
+        ("unsure_by", np.float64),
+        ("ratio_at", np.float64),  # size by hour of the day
+        ("ratio_by", np.float64),
+        ("ref_ratio_at", np.float64),
+        ("ref_ratio_by", np.float64),
         ("size", np.float64),  # mean absolute deviation in the recent view
         ("ref_size", np.float64),  # and in the reference view
         ("widen", np.float64),  # of the band, after false alarms
@@ -55,7 +64,7 @@ SLOT = np.dtype(
         ("decimals", np.int32),
         ("beyond", np.int32),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
         ("known", np.int32),  # was the hour of the last row known
-        ("reserved", np.int32),  # fills the slot up, so that it has no bytes without a meaning
+        ("hour_known", np.int32),  # was a row of this half hour of the day seen on a day before
         ("day", np.float32, (48,)),
         ("week", np.float32, (168,)),
         ("ratio", np.float32, (24,)),  # size by hour of the day
@@ -65,13 +74,16 @@ SLOT = np.dtype(
     ],
     align=True,
 )
+#: Bytes of a slot before its profiles: what every row needs.
+HEAD = SLOT.fields["day"][1]  # type: ignore[index]
 UP, DOWN, REF_UP, REF_DOWN = 0, TAIL, 2 * TAIL, 3 * TAIL
 #: options: float64[4]
 DEPTH, REF_DEPTH, ACCEPT_S, P_LIMIT = range(4)
 ABOVE, BELOW, ABOVE_RECENT, BELOW_RECENT, ROSE, FELL, STUCK = range(7)
 
 READY = 30  # rows before the first verdict
-HALF_S, HOUR_S = 1800, 3600
+QUARTER_S, HALF_S, HOUR_S = 900, 1800, 3600
+NEVER = -(1 << 62)
 HUGE = 1e30  # values beyond are judged as this: squares and float32 profiles stay finite
 SCORE_MAX = 10.0
 BELOW_ONE = 1.0 - 2.0**-53
@@ -149,19 +161,10 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     s.cross, s.power = 0.5, 1.0
     s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
     s.moves = moved / (READY - 1)
-    s.half, s.flat = local // HALF_S, time
+    s.half, s.quarter, s.flat = local // HALF_S, NEVER, time
     for h in range(24):
         s.ratio[h] = s.ref_ratio[h] = 1.0
     tail_start(s.tails, UP, o[DEPTH])
     tail_start(s.tails, DOWN, o[DEPTH])
     tail_start(s.tails, REF_UP, o[REF_DEPTH])
     tail_start(s.tails, REF_DOWN, o[REF_DEPTH])
-
-
-@inlined
-def at_hour(ratio, local):  # type: ignore[no-untyped-def]
-    """Size of deviations at this time of day, relative to the average."""
-    x = (local % DAY_S) / HOUR_S - 0.5
-    h = math.floor(x)
-    part = x - h
-    return (1.0 - part) * ratio[(h + 24) % 24] + part * ratio[(h + 1) % 24]
