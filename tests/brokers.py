@@ -30,8 +30,8 @@ max_inflight_messages 1000
 """
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
-    """Wait for a condition; fails when it does not come true."""
+async def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
+    """Wait for a condition; fails when it does not come true. So long, because machines that test are busy."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true in time"

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.transports.proxy import Proxy
 
 from almenara.model.alarm import Incident, Severity, State
 from almenara.notifiers.mqtt import MqttNotifier
@@ -59,59 +60,6 @@ async def hearing(**options: object) -> AsyncIterator[tuple[Mqtt, list[bytes]]]:
         await asyncio.wait_for(task, 5)
 
 
-class Proxy:
-    """A link that can be cut, or fall silent, between a client and the broker on `port`."""
-
-    def __init__(self, port: int) -> None:
-        self.broker, self.port = port, 0
-        self.accepted = self.carried_back = 0
-        self._silent = False
-        self._writers: list[asyncio.StreamWriter] = []
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def start(self) -> Proxy:
-        self._server = await asyncio.start_server(self._join, "127.0.0.1", self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.accepted += 1
-        self._silent = False
-        there, back = await asyncio.open_connection("127.0.0.1", self.broker)
-        self._writers += [writer, back]
-        for source, target in ((reader, back), (there, writer)):
-            task = asyncio.create_task(self._carry(source, target))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(4096):
-                if not self._silent:
-                    self.carried_back += writer.get_extra_info("peername")[1] != self.broker
-                    writer.write(data)
-                    await writer.drain()
-        writer.close()
-
-    def cut(self) -> None:
-        """Break all connections, in the middle of whatever is on its way."""
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def fall_silent(self) -> None:
-        """Carry nothing more and say nothing, until the next connection."""
-        self._silent = True
-
-    async def stop(self) -> None:
-        self._server.close()
-        self.cut()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
-        for writer in self._writers:
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
-
-
 @BROKER
 def test_it_works_where_select_sees_no_descriptor(tmp_path: Path, free_port: Callable[[], int]) -> None:
     async def run(url: str) -> None:
@@ -126,36 +74,61 @@ def test_it_works_where_select_sees_no_descriptor(tmp_path: Path, free_port: Cal
         asyncio.run(run(broker.url))
 
 
+async def cut_again_and_again(broker: Mosquitto, version: str, *, kill: bool) -> set[bytes]:
+    """Send 3000 messages over a link that is cut four times and then loses its broker, which comes back.
+
+    Gives those that a killed broker had answered for and that its subscriber had not taken yet: what it alone held.
+    Returns when each message has been answered for and, but for those, been heard.
+    """
+    proxy = await Proxy(broker.port, version).start()
+    options = {"url": f"mqtt://127.0.0.1:{proxy.port}", "version": version}
+    every, held = {b"%d" % n for n in range(3000)}, set[bytes]()
+    async with (
+        hearing(**options, client_id="ear", topics=["data/#"]) as (ear, heard),
+        hearing(**options, client_id="mouth") as (mouth, _),
+    ):
+        await ear.check()
+        sending = [asyncio.create_task(mouth.send("data/x", payload)) for payload in sorted(every)]
+        for cut in range(1, 5):
+            await until(lambda: len(set(heard)) > cut * 500 and ear.connections >= cut)  # noqa: B023
+            proxy.cut()
+        broker.stop(kill=kill)
+        await until(lambda: ear.problem and mouth.problem and proxy.is_idle)
+        if kill:
+            held = proxy.answered - proxy.taken
+        broker.start()
+        await asyncio.wait_for(asyncio.gather(*sending), 60)
+        await until(lambda: every - held <= set(heard))
+        await until(lambda: not ear.problem and ear.connections >= 5)
+        assert proxy.taken <= set(heard), "nothing is acknowledged that was not handed on"
+    await proxy.stop()
+    return held
+
+
 @BROKER
 @pytest.mark.parametrize("version", ["3.1.1", "5"])
 def test_a_link_that_is_cut_again_and_again_loses_nothing(
     tmp_path: Path, free_port: Callable[[], int], version: str
 ) -> None:
-    async def run(broker: Mosquitto) -> None:
-        proxy = await Proxy(broker.port).start()
-        url, number = f"mqtt://127.0.0.1:{proxy.port}", 3000
-        options = {"url": url, "version": version}
-        async with (
-            hearing(**options, client_id="ear", topics=["data/#"]) as (ear, heard),
-            hearing(**options, client_id="mouth") as (mouth, _),
-        ):
-            await ear.check()
-            sending = [asyncio.create_task(mouth.send("data/x", b"%d" % n)) for n in range(number)]
-            for cut in range(1, 5):
-                await until(lambda: len(set(heard)) > cut * 500 or all(t.done() for t in sending), 60)  # noqa: B023
-                proxy.cut()
-            broker.stop()  # killed it may lose what it has answered for: it saves after the answer
-            await until(lambda: ear.problem and mouth.problem)
-            broker.start()
-            # Pauses between attempts to connect grow.
-            await asyncio.wait_for(asyncio.gather(*sending), 60)
-            await until(lambda: set(map(int, heard)) == set(range(number)), 60)
-            assert ear.connections >= 3
-            assert not ear.problem
-        await proxy.stop()
-
     with mosquitto(tmp_path / "m", free_port()) as broker:
-        asyncio.run(run(broker))
+        assert asyncio.run(cut_again_and_again(broker, version, kill=False)) == set()
+
+
+@BROKER
+@pytest.mark.parametrize("version", ["3.1.1", "5"])
+def test_with_a_broker_that_is_killed_goes_only_what_it_alone_held(
+    tmp_path: Path, free_port: Callable[[], int], version: str
+) -> None:
+    """Mosquitto answers first and saves later (`autosave_interval` counts changes; it looks after each turn of its
+    loop), so kill -9 takes with it what it had answered for and not yet handed on.
+
+    Measured with Mosquitto 2.0.11, by what passed over the wire: in 7 of 40 runs of this client, and in 12 of 22 runs
+    of two paho clients without a line of ours, 1 to 254 messages went. Each had been answered for by the killed broker
+    and acknowledged by no subscriber, and its sender, which had its answer, did not send it again. With
+    `autosave_interval 1` none went in 12 runs of paho; nor does any when the broker is asked to end.
+    """
+    with mosquitto(tmp_path / "m", free_port()) as broker:
+        asyncio.run(cut_again_and_again(broker, version, kill=True))
 
 
 @BROKER
