@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import pairwise
 from statistics import median
 from typing import Any
@@ -294,6 +294,23 @@ def one_group(name: str, column: list[float]) -> float:
     if name == "count":
         return len(column)
     return exact_sum(column) / (len(column) if name == "avg" else 1)
+
+
+# --- analysis: occasions ----------------------------------------------------------------------------------------------
+
+
+def in_spans(times: Sequence[int], spans: Sequence[tuple[date, date]], timezone: str) -> list[bool]:
+    """Does each time, ns UTC, lie in a span? Dates are whole days of the zone, times have one of their own."""
+    zone = ZoneInfo(timezone)
+
+    def at(moment: date) -> datetime:
+        if isinstance(moment, datetime):
+            return moment.astimezone(UTC)
+        return datetime(moment.year, moment.month, moment.day, tzinfo=zone).astimezone(UTC)
+
+    moments = [(at(begin), at(end)) for begin, end in spans]
+    rows = [datetime.fromtimestamp(time // 10**9, UTC) for time in times]
+    return [any(begin <= row < end for begin, end in moments) for row in rows]
 
 
 # --- detectors: seasonal ---------------------------------------------------------------------------------------------

@@ -320,3 +320,33 @@ action = "kepp"
     assert any(p.startswith("hub.toml:7: routes.copy.match: ") for p in found)
     assert any(p.startswith("hub.toml:9: routes.copy.relabel[0].regex: is no regular expression") for p in found)
     assert any(p.startswith("hub.toml:12: routes.copy.relabel[1].action: must be ") for p in found)
+
+
+def test_calendars_are_worked_out_and_every_mistake_is_told(write: Write) -> None:
+    text = """version = 1
+[calendars.payday]
+rule = "last busines day of month"
+[calendars.vacations]
+dates = [2026-08-01, "2026-08-40"]
+match = '{site='
+[calendars.shifts]
+file = "no.ics"
+contry = "ES"
+[calendars.empty]
+[calendars."a:b"]
+dates = [2026-01-01]
+"""
+    assert [found.partition("; ")[0].partition(": must")[0] for found in mistakes(write(text))] == [
+        "hub.toml:3: calendars.payday.rule",
+        "hub.toml:5: calendars.vacations.dates[1]",
+        "hub.toml:6: calendars.vacations.match: column 7 of '{site=': found the end, expected a quoted text",
+        "hub.toml:9: calendars.shifts.contry: unknown option",
+        "hub.toml:10: calendars.empty: says no day",
+        'hub.toml:11: calendars."a:b"',
+    ]
+    text = text.replace("busines ", "business ").replace("40", "15").replace("site=", 'site="a"}')
+    text = text.replace('file = "no.ics"\ncontry', "country").partition("[calendars.empty]")[0]
+    calendars = load(write(text)).calendars
+    assert calendars["vacations"].dates == ["2026-08-01", "2026-08-15"]
+    assert calendars["vacations"].match == '{site="a"}'
+    assert list(calendars) == ["payday", "vacations", "shifts"]

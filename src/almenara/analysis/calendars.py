@@ -76,7 +76,7 @@ def site_zone(name: str, country: str = "") -> Zone:
     days = np.array([day.toordinal() - _EPOCH_DAY for day in public_holidays(country)], np.int64)
     shift = (6 - (days + 3) % 7) * DAY_S  # 1970-01-01 was a Thursday
     days, shift = days[shift > 0], shift[shift > 0]
-    begins, ends = _utc(days * DAY_S, base), _utc((days + 1) * DAY_S, base)
+    begins, ends = utc_seconds(days * DAY_S, base), utc_seconds((days + 1) * DAY_S, base)
     from_s = np.unique(np.concatenate((base.from_s, begins, ends)))
     offset_s = base.offset_s[np.searchsorted(base.from_s, from_s, side="right") - 1]
     at = np.searchsorted(begins, from_s, side="right") - 1
@@ -99,8 +99,8 @@ def public_holidays(country: str) -> list[date]:
     return sorted(found)
 
 
-def _utc(local_s: np.ndarray, where: Zone) -> np.ndarray:
-    """Second of UTC in which a wall clock first shows these local seconds; int64[n]."""
+def utc_seconds(local_s: Any, where: Zone) -> Any:
+    """Second of UTC in which a wall clock first shows these local seconds, both since 1970; int64[n]."""
     guess = local_s - where.offset_s[np.searchsorted(where.from_s, local_s - DAY_S, side="right") - 1]
     right = where.offset_s[np.searchsorted(where.from_s, guess, side="right") - 1]
     return local_s - right

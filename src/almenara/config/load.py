@@ -6,15 +6,30 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from almenara.analysis.calendar_sources import mistakes
 from almenara.config import schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
-from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Route, Rule, Site
+from almenara.config.schema import (
+    PLUGINS,
+    SECTIONS,
+    Agent,
+    Calendar,
+    Data,
+    Http,
+    Mqtt,
+    Plugin,
+    Publish,
+    Route,
+    Rule,
+    Site,
+)
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
 from almenara.model.tls import client_context
@@ -22,6 +37,8 @@ from almenara.plugin import options, registry
 
 MAX_BYTES = 4_000_000
 SHORTEST_RETENTION_S = 3600.0
+#: It stands in sentences, before the colon that ends the cause of an anomaly.
+_CALENDAR_NAME = re.compile(r"[\w .-]{1,60}")
 
 #: What runs where the file has no section of this name.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -74,6 +91,7 @@ class Config:
     dweet: Dweet = field(default_factory=Dweet)
     queue: Queue = field(default_factory=Queue)
     streams: Mapping[str, Stream] = field(default_factory=dict)
+    calendars: Mapping[str, Calendar] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -166,7 +184,7 @@ class _Check:
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
     def all(self) -> dict[str, Any]:
-        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes", "streams"]
+        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes", "streams", "calendars"]
         for key in self.tables:
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -179,6 +197,8 @@ class _Check:
             parts["routes"] = {name: self.route(name, table, parts) for name, table in self.named("routes")}
         if "streams" in self.tables:
             parts["streams"] = {name: self.stream(name, table) for name, table in self.named("streams")}
+        if "calendars" in self.tables:
+            parts["calendars"] = {name: self.calendar(name, table) for name, table in self.named("calendars")}
         self.sense(parts)
         return parts
 
@@ -294,6 +314,23 @@ class _Check:
         values, problems = options.read(Stream, table, where, given=())
         self.problems += problems or stream_problems(where, name, Stream(**values))
         return None if problems else Stream(**values)
+
+    def calendar(self, name: str, table: dict[str, Any]) -> Calendar | None:
+        """A calendar, its dates written as TOML dates or as texts; every day of it is worked out once."""
+        where = join(("calendars", name))
+        if not _CALENDAR_NAME.fullmatch(name):
+            self.say(where, f"must be a name of letters, digits, spaces and . _ -; got {options.show(name)}")
+        if isinstance(dates := table.get("dates"), list):
+            table = table | {"dates": [day.isoformat() if isinstance(day, date) else day for day in dates]}
+        values, problems = options.read(Calendar, table, where, given=())
+        self.problems += problems
+        self.selector(f"{where}.match", values.get("match", ""))
+        if problems:
+            return None
+        found = Calendar(**values)
+        for key, message in mistakes(found):
+            self.say(f"{where}.{key}" if key else where, message)
+        return found
 
     def selector(self, where: str, text: Any) -> None:
         if not isinstance(text, str):

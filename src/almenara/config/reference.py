@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from almenara.config.dialects import Stream
-from almenara.config.schema import PLUGINS, SECTIONS, Route, Rule
+from almenara.config.schema import PLUGINS, SECTIONS, Calendar, Route, Rule
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
 from almenara.plugin.options import options_of
@@ -21,6 +21,9 @@ def reference() -> str:
         "## [rules.NAME]\n",
         ABOUT["rules"].partition(". Without")[0] + ".\n",
         options_table(options_of(Rule, given=())),
+        "## [calendars.NAME]\n",
+        f"{ABOUT['calendars']}\n",
+        options_table(options_of(Calendar, given=())),
         "## [routes.NAME]\n",
         f"{ABOUT['routes']}\n",
         options_table(options_of(Route, given=())),

@@ -21,7 +21,7 @@ from almenara.query import parse_selector
 log = logging.getLogger(__name__)
 
 #: Sections that a running hub cannot take over; all others it can.
-FIXED = ("site", "http", "mqtt", "data", "detectors", "stores", "dweet", "queue", "streams")
+FIXED = ("site", "http", "mqtt", "data", "detectors", "calendars", "stores", "dweet", "queue", "streams")
 
 
 class Running:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
+from almenara.analysis.calendar_sources import Sources
 from almenara.config.dialects import Dweet, Queue
 from almenara.plugin import options, registry
 from almenara.plugin.options import Duration, Must, Range, Secret
@@ -235,6 +236,10 @@ class Route:
     labels: dict[str, str] = field(default_factory=dict)
     relabel: list[dict[str, Any]] = field(default_factory=list)
     rows: Annotated[int, Range(1, 1_000_000)] = 5000
+
+
+#: A table of [calendars]: its keys are the sources of a calendar.
+Calendar = Sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from almenara.config import schema
 from almenara.config.dialects import Stream
 from almenara.config.lines import join
 from almenara.config.load import DEFAULTS
-from almenara.config.schema import PLUGINS, SECTIONS, Plugin, Route, Rule
+from almenara.config.schema import PLUGINS, SECTIONS, Calendar, Plugin, Route, Rule
 from almenara.model.errors import PluginError
 from almenara.plugin import registry
 from almenara.plugin.options import Option, options_of, render
@@ -30,6 +30,7 @@ ABOUT = {
     "collectors": "What this machine measures by itself.",
     "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
     "rules": "When alarms are raised. Without any [rules...] there is the one below.",
+    "calendars": "Days and hours on which series behave in a way of their own: it is learned, and expected again.",
     "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
     "routes": "Stored rows that go on to other systems, each at least once.",
     "notifiers": "Who is told of alarms; match chooses them by their labels (empty: all).",
@@ -38,7 +39,7 @@ ABOUT = {
 
 
 #: Sections of named tables without an example.
-_KEYS_OF = {"routes": Route, "streams": Stream}
+_KEYS_OF = {"calendars": Calendar, "routes": Route, "streams": Stream}
 
 
 def template() -> str:
@@ -52,6 +53,7 @@ def template() -> str:
         "codecs",
         "collectors",
         "detectors",
+        "calendars",
         "rules",
         "notifiers",
         "transports",
