@@ -6,14 +6,12 @@ import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
 from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from almenara.analysis.calendar_sources import mistakes
-from almenara.config import schema
+from almenara.config import calendars, schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
 from almenara.config.schema import (
@@ -37,8 +35,6 @@ from almenara.plugin import options, registry
 
 MAX_BYTES = 4_000_000
 SHORTEST_RETENTION_S = 3600.0
-#: It stands in sentences, before the colon that ends the cause of an anomaly.
-_CALENDAR_NAME = re.compile(r"[\w .-]{1,60}")
 
 #: What runs where the file has no section of this name.
 DEFAULTS: dict[str, dict[str, Any]] = {
@@ -316,20 +312,10 @@ class _Check:
         return None if problems else Stream(**values)
 
     def calendar(self, name: str, table: dict[str, Any]) -> Calendar | None:
-        """A calendar, its dates written as TOML dates or as texts; every day of it is worked out once."""
         where = join(("calendars", name))
-        if not _CALENDAR_NAME.fullmatch(name):
-            self.say(where, f"must be a name of letters, digits, spaces and . _ -; got {options.show(name)}")
-        if isinstance(dates := table.get("dates"), list):
-            table = table | {"dates": [day.isoformat() if isinstance(day, date) else day for day in dates]}
-        values, problems = options.read(Calendar, table, where, given=())
+        found, problems = calendars.read(name, table, where)
         self.problems += problems
-        self.selector(f"{where}.match", values.get("match", ""))
-        if problems:
-            return None
-        found = Calendar(**values)
-        for key, message in mistakes(found):
-            self.say(f"{where}.{key}" if key else where, message)
+        self.selector(f"{where}.match", table.get("match", ""))
         return found
 
     def selector(self, where: str, text: Any) -> None:
