@@ -313,6 +313,135 @@ def in_spans(times: Sequence[int], spans: Sequence[tuple[date, date]], timezone:
     return [any(begin <= row < end for begin, end in moments) for row in rows]
 
 
+# --- analysis: periods ------------------------------------------------------------------------------------------------
+
+
+def strongest_period(values: Sequence[float], step_s: float) -> tuple[float, float, float]:
+    """(period in steps, gain, z) of almenara.analysis.folding.strongest, besides what the calendar explains."""
+    x = np.array(values, float)
+    n, came = len(x), ~np.isnan(x)
+    if 2 * came.sum() < n or came.sum() < 32:
+        return 0.0, 0.0, 0.0
+    t = np.arange(n) - 0.5 * (n - 1)
+    flat = np.where(came, x - np.polyval(np.polyfit(t[came], x[came], 1), t), 0.0)
+    size = 4 * max(64, 1 << (n - 1).bit_length())
+    power = np.abs(np.fft.rfft(flat * (0.5 - 0.5 * np.cos(2 * np.pi * (np.arange(n) + 0.5) / n)), size)) ** 2
+    if power.sum() <= 1e-300:
+        return 0.0, 0.0, 0.0
+    logs = np.log(np.maximum(power, 1e-12 * power.mean()))
+    k = np.arange(1, len(logs))
+    over = np.zeros(len(logs))
+    at0, slope = _line(np.log(k[5:]), logs[6:], 1 / k[5:])
+    over[1:] = logs[1:] - at0 - slope * np.log(k)
+    lowest, found, free = math.ceil(4 * size / n), [], np.ones(len(logs), bool)
+    peaks = 0
+    while peaks < 3:
+        tops = [
+            j
+            for j in range(lowest, len(logs) - 1)
+            if free[j] and over[j] > 0 and logs[j] >= max(logs[j - 1], logs[j + 1])
+        ]
+        if not tops or over[top := max(tops, key=lambda j: over[j])] - 0.5772156649015329 < math.log(6):
+            break
+        free[max(top - 12, 0) : top + 12] = False
+        if _of_calendar(size / top * step_s, n * step_s):
+            continue
+        peaks += 1
+        for divisor in range(1, 9):
+            k0 = top / divisor
+            if k0 < lowest or size / k0 < 3 or (z := _comb_sure(logs, k0)) < 6.5:
+                continue
+            smooth = _without_slow(x, int(size / k0 + 0.5))
+            period = _refined_period(smooth, size / k0)
+            gain = _predicted_share(smooth, period)
+            if n / period < 4 or gain < 0.15 or _of_calendar(period * step_s, n * step_s):
+                continue
+            parts = [period / j for j in range(2, 9) if period / j >= 3]
+            known = [part for part in parts if _of_calendar(part * step_s, n * step_s)]
+            if all(_predicted_share(smooth, part) < 0.5 * gain for part in known):
+                found.append((period, gain, z))
+    if not found:
+        return 0.0, 0.0, 0.0
+    best = max(gain for _, gain, _ in found)
+    return min(one for one in found if one[1] >= 0.8 * best)
+
+
+def _line(x: Any, y: Any, weight: Any) -> tuple[float, float]:
+    """(at 0, slope) of the weighted least squares line."""
+    x0, y0 = np.average(x, weights=weight), np.average(y, weights=weight)
+    slope = np.sum(weight * (x - x0) * (y - y0)) / np.sum(weight * (x - x0) ** 2)
+    return y0 - slope * x0, slope
+
+
+def _comb_sure(logs: Any, k0: float) -> float:
+    k = np.arange(max(6, int(0.5 * k0)), min(len(logs), int(8.5 * k0) + 1))
+    near = np.abs(k - k0 * np.floor(k / k0 + 0.5)) < min(8.0, 0.4 * k0)
+    k = k[~(near & (k > 0.5 * k0))]
+    around = len(k) / 6
+    if around < 3:
+        return 0.0
+    at0, slope = _line(np.log(k), logs[k], 1 / k)
+    teeth = [int(h * k0 + 0.5) for h in range(1, 9) if int(h * k0 + 0.5) < len(logs)]
+    ratios = [math.exp(min(logs[j] - at0 - slope * math.log(j) - 0.5772156649015329, 60.0)) for j in teeth]
+    best = 0.0
+    for lines in (1, 2, 4, 8):
+        if lines <= len(ratios):
+            a, b, root = 1 / (9 * lines), 1 / (9 * around), (sum(ratios[:lines]) / lines) ** (1 / 3)
+            best = max(best, ((1 - b) * root - (1 - a)) / math.sqrt(b * root * root + a))
+    return best
+
+
+def _without_slow(x: Any, width: int) -> Any:
+    begins = [min(max(i - width // 2, 0), len(x) - width) for i in range(len(x))]
+    parts = [x[b : b + width] for b in begins]
+    return np.array([v - np.nanmean(p) if (~np.isnan(p)).any() else np.nan for v, p in zip(x, parts, strict=True)])
+
+
+def _bins_of(n: int, period: float) -> Any:
+    bins = min(32, int(period))
+    turn = (np.arange(n) + 0.5) / period
+    return np.minimum(((turn - np.floor(turn)) * bins).astype(int), bins - 1)
+
+
+def _between(x: Any, period: float) -> float:
+    at = _bins_of(len(x), period)
+    members = [x[(at == b) & ~np.isnan(x)] for b in range(32)]
+    return sum(m.sum() ** 2 / len(m) for m in members if len(m))
+
+
+def _refined_period(x: Any, period: float) -> float:
+    cycles = len(x) / period
+    scores = [_between(x, len(x) / (cycles + j / 12)) for j in range(-9, 10)]
+    at = max(range(1, 18), key=lambda j: scores[j])
+    left, best, right = scores[at - 1 : at + 2]
+    bend = left - 2 * best + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return len(x) / (cycles + (at - 9 + min(max(shift, -0.5), 0.5)) / 12)
+
+
+def _predicted_share(x: Any, period: float) -> float:
+    n, at, came = len(x), _bins_of(len(x), period), ~np.isnan(x)
+    blocks = min(int(n / period), 8)
+    block, failed, total, left = np.arange(n) * blocks // n, 0, 0.0, 0.0
+    for c in range(blocks):
+        before = after = 0.0
+        for i in np.flatnonzero((block == c) & came):
+            others = x[came & (block != c) & (at == at[i])]
+            before += x[i] ** 2
+            after += (x[i] - others.sum() / (len(others) + 0.5)) ** 2
+        failed, total, left = failed + (after >= before > 0), total + before, left + after
+    return 0.0 if total <= 0 or failed > blocks // 8 else 1 - left / total
+
+
+def _of_calendar(period_s: float, span_s: float) -> bool:
+    def part_of(whole_s: int) -> bool:
+        j = math.floor(whole_s / period_s + 0.5)
+        return j >= 1 and abs(1 / period_s - j / whole_s) < 0.3 / span_s
+
+    weekly = period_s >= 26 * 3600 or (period_s >= 14_400 and span_s >= 14 * 86_400)
+    return (period_s >= 7200 and part_of(86_400)) or (weekly and part_of(604_800))
+
+
 # --- detectors: seasonal ---------------------------------------------------------------------------------------------
 # The detector in plain Python, one series at a time; `seasonal(...)` gives the rows that `Seasonal.step` gives.
 
