@@ -459,6 +459,9 @@ class _Tail:
     def limit(self) -> float:
         return max(self.u + self.reach, 3.0)
 
+    def stay(self) -> float:
+        return self.u + 0.3 * self.reach
+
     def learn(self, z: float, step: float, rate: float, fit: bool) -> None:
         if z <= self.u:
             self.u = max(self.u - step * 0.02, 1.0)
@@ -541,7 +544,8 @@ class _Season:
         for step in steps:
             self.size += (min(step, cut) if cut > 0 else step) / 29
         self.level = self.base = median(values)
-        self.recent = median(values[-5:]) - self.level
+        self.recent = self.anchor = median(values[-5:]) - self.level
+        self.held, self.peak, self.drift = 0.0, 0.0, 0.7 * self.size
         self.time, self.last, self.first = self.warm[-1][0], self.warm[-1][2], self.warm[0][0]
         self.cadence = max((self.time - self.first) / 1e9 / 29, 1e-6)
         self.moves = sum(step > 0 for step in steps) / 29
@@ -604,9 +608,10 @@ class _Season:
         if fresh and local // 1800 != self.half:
             self._commit(local // 1800)
         season, known, unsure = self._season(local)
-        base, recent = self.level + season, self.recent
+        base, recent, moved = self.level + season, self.recent, 0.0
         if known != self.known:
-            recent += self.base - base
+            moved = self.base - base
+            recent += moved
         gap, wide = (time - self.time) / 1e9 / (4 * self.cadence), 1.0
         if gap > 1:
             wide = math.sqrt(min(gap, 64.0))
@@ -623,11 +628,27 @@ class _Season:
             high = self.ref_up.limit() * ref_size * self.ref_widen
             lean = min(max(self.cross / self.power, 0.0), 1.0) * recent
             lean = min(max(lean, -0.85 * low), 0.85 * high)
-        yhat = base + lean
-        lower = max(yhat - self.down.limit() * size * self.widen, base - low)
-        upper = min(yhat + self.up.limit() * size * self.widen, base + high)
-        away, ref_away = y - yhat, y - base
-        score, ref_score = (self.up if away >= 0 else self.down).score(abs(away) / (size * self.widen)), 0.0
+        centre, wide, usual = lean, size, 0.0
+        low_z, high_z = self.down.limit(), self.up.limit()
+        if self.streak:
+            centre = self.held + moved
+            if judged:
+                centre, usual = min(max(centre, -0.85 * low), 0.85 * high), max(size, ref_size)
+            wide = self._grown(time, size, known, judged, ref_size, unsure)
+            low_z, high_z = min(low_z, self.down.stay()), min(high_z, self.up.stay())
+        low_z, high_z = low_z * self.widen, high_z * self.widen
+        yhat = base + centre
+        lower, upper = yhat - low_z * wide, yhat + high_z * wide
+        away, ref_away, near_away = y - yhat, y - base, y - base - lean
+        z, above = abs(away) / wide, away >= 0
+        if usual > 0:
+            lower, upper = min(lower, base - low_z * usual), max(upper, base + high_z * usual)
+            if abs(ref_away) / usual < z:
+                z, above = abs(ref_away) / usual, ref_away >= 0
+        lower, upper = max(lower, base - low), min(upper, base + high)
+        score, ref_score = (self.up if above else self.down).score(z / self.widen), 0.0
+        if self.streak:
+            score = max(score, min(score / 0.5, self.peak))
         if judged:
             ref_score = (self.ref_up if ref_away >= 0 else self.ref_down).score(
                 abs(ref_away) / (ref_size * self.ref_widen)
@@ -652,23 +673,40 @@ class _Season:
                     lower = math.nextafter(y, math.inf)
         if fresh:
             self._rhythm(time, y, stuck)
-            self.recent, self.base, self.known = recent, base, known
+            self.recent, self.base, self.known, self.anchor = recent, base, known, self.anchor + moved
+            if not self.streak:
+                self.held, self.peak = 0.0 if ref_score >= 1 else centre, score
+            else:
+                self.held, self.peak = self.held + moved, max(self.peak, score)
+                if not outside and abs(away) < abs(ref_away - recent):
+                    recent = centre
             if self._count(time, ref_away, outside, by_ref, stuck):
-                self._gather(recent, size, ref_size, away, ref_away, outside)
+                self._gather(recent, size, ref_size, near_away, ref_away, outside)
                 if ref_score < 1:
                     self.recent = recent + 0.4 * _clip(ref_away - recent, 6 * size)
                 if not outside or self.streak <= 3:
                     self.decimals = _decimals(y, self.decimals)
-                    self._sizes(recent, size, ref_size, away, ref_away)
+                    self._sizes(recent, size, ref_size, near_away, ref_away)
                 if not outside or self.streak == 1:
-                    z = abs(away) / size
-                    self.up.learn(z if away >= 0 else 0.0, 0.02, 0.02, True)
-                    self.down.learn(z if away < 0 else 0.0, 0.02, 0.02, True)
+                    z = abs(near_away) / size
+                    self.up.learn(z if near_away >= 0 else 0.0, 0.02, 0.02, True)
+                    self.down.learn(z if near_away < 0 else 0.0, 0.02, 0.02, True)
                     if judged and ref_away >= 0:
                         self.most_up = max(self.most_up, ref_away / ref_size)
                     elif judged:
                         self.most_down = max(self.most_down, -ref_away / ref_size)
+                if self.rows % 32 == 0:
+                    gone = min(abs(self.recent - self.anchor), 4 * max(self.drift, self.size))
+                    self.drift += (gone - self.drift) / min(self.rows // 32 + 4, 64)
+                    self.anchor = self.recent
         return score, yhat, lower, upper, cause
+
+    def _grown(self, time: int, size: float, known: bool, judged: bool, ref_size: float, unsure: float) -> float:
+        growth = 0.2 * (unsure / ref_size if known else 1.0)
+        if self.size > 0:
+            growth += max((self.drift / self.size) ** 2 - 0.5, 0.0) / 32
+        grown = size * math.sqrt(1 + growth * max((time - self.run) / 1e9 / self.cadence, 0.0))
+        return max(size, min(grown, ref_size)) if judged else grown
 
     def _commit(self, half: int) -> None:
         b, h = self.half % 48, ((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2
@@ -761,7 +799,7 @@ class _Season:
             self.ref_size = max(self.ref_size, self.run_dev)
         else:
             self.recent = self.run_mean
-        self.size, self.streak = max(self.size, self.run_dev), 0
+        self.size, self.streak, self.anchor = max(self.size, self.run_dev), 0, self.recent
         self._open(self.half)
         return False
 
@@ -773,6 +811,8 @@ class _Season:
         else:
             self.sum += recent + _clip(ref_away - recent, 6 * size)
         self.bin_rows, self.bin_out = self.bin_rows + 1, self.bin_out + outside
+        if outside and self.streak > 3:
+            away, ref_away = size, ref_size
         self.sum_size += min(abs(away) / self.size, 8.0) if self.size > 0 else 1.0
         self.sum_ref += min(abs(ref_away) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
 

@@ -20,7 +20,15 @@ import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
 from almenara.analysis.compiled import bare, inlined, prefetch
-from almenara.analysis.seasonal_learn import commit, count_rejected, gather, learn_rhythm, learn_sizes, learn_tails
+from almenara.analysis.seasonal_learn import (
+    commit,
+    count_rejected,
+    gather,
+    learn_drift,
+    learn_rhythm,
+    learn_sizes,
+    learn_tails,
+)
 from almenara.analysis.seasonal_slot import (
     ABOVE,
     ABOVE_RECENT,
@@ -28,6 +36,8 @@ from almenara.analysis.seasonal_slot import (
     DECIMALS_MAX,
     DEPTH,
     DOWN,
+    DRIFT_NOISE,
+    DRIFT_ROWS,
     FLAT_AGE_NS,
     FLAT_EXTRA,
     FLAT_ROWS_MIN,
@@ -49,13 +59,14 @@ from almenara.analysis.seasonal_slot import (
     ROSE,
     SCORE_MAX,
     STUCK,
+    UNKNOWN,
     UNSURE,
     UP,
     clip,
     decimals_of,
     warm,
 )
-from almenara.analysis.tails import tail_limit, tail_score
+from almenara.analysis.tails import STAY, tail_limit, tail_score, tail_stay
 from almenara.model.time import NS
 
 
@@ -120,15 +131,17 @@ def _least(s, expected):  # type: ignore[no-untyped-def]
 
 @inlined
 def _expect(s, time, local):  # type: ignore[no-untyped-def]
-    """(hour known, judged by reference, base, recent deviation, yhat, size, ref_size, lower, upper, ratio, ref_ratio)
-    at this time; the last two are sizes at this time of day, relative to the average."""
+    """What both views expect at this time: (hour known, judged by reference, base, how far a profile's change moved
+    deviations, recent deviation, lean, size, ref_size, how unsure, reach of the reference band below and above, ratio,
+    ref_ratio); the last two are sizes at this time of day, relative to the average."""
     quarter = local // QUARTER_S
     if quarter != s.quarter:
         _read(s, quarter)
     x, known = np.float64(local - quarter * QUARTER_S), s.hour_known == 1
-    base, recent = s.level + (s.season_at + s.season_by * x), s.recent
+    base, recent, moved = s.level + (s.season_at + s.season_by * x), s.recent, 0.0
     if known != (s.known == 1):
-        recent += s.base - base
+        moved = s.base - base
+        recent += moved
     gap = (time - s.time) / NS / (4.0 * s.cadence)
     wide = 1.0
     if gap > 1.0:
@@ -140,20 +153,26 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     size = max(s.size * ratio * wide, least)
     judged = known and s.ref_rows >= READY
     lean, ref_size, ref_low, ref_high = recent, 0.0, 0.0, 0.0
+    unsure = s.unsure_at + s.unsure_by * x
     if known:
-        ref_size = s.ref_size * ref_ratio * (1.0 + 8.0 / (1.0 + s.ref_bins)) + (s.unsure_at + s.unsure_by * x)
+        ref_size = s.ref_size * ref_ratio * (1.0 + 8.0 / (1.0 + s.ref_bins)) + unsure
         ref_size = max(ref_size, least)
     if judged:
         ref_low = tail_limit(s.tails, REF_DOWN) * ref_size * s.ref_widen
         ref_high = tail_limit(s.tails, REF_UP) * ref_size * s.ref_widen
         lean = min(max(s.cross / s.power, 0.0), 1.0) * recent
         lean = min(max(lean, -LEAN * ref_low), LEAN * ref_high)
-    yhat = base + lean
-    lower = yhat - tail_limit(s.tails, DOWN) * size * s.widen
-    upper = yhat + tail_limit(s.tails, UP) * size * s.widen
-    if judged:
-        lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
-    return known, judged, base, recent, yhat, size, ref_size, lower, upper, ratio, ref_ratio
+    return known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio
+
+
+@inlined
+def _grown(s, time, size, known, judged, ref_size, unsure):  # type: ignore[no-untyped-def]
+    """Size of deviations from what was expected before a run of rejected rows: it grows with the square root of the
+    time since, as the series itself drifts, and where its hour or weekday is hardly known."""
+    drift = (s.drift / s.size) ** 2 - DRIFT_NOISE if s.size > 0.0 else 0.0
+    growth = max(drift, 0.0) / DRIFT_ROWS + UNKNOWN * (unsure / ref_size if known else 1.0)
+    grown = size * math.sqrt(1.0 + growth * max((time - s.run) / NS / s.cadence, 0.0))
+    return max(size, min(grown, ref_size)) if judged else grown
 
 
 @inlined
@@ -171,9 +190,33 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
     half = local // HALF_S
     if fresh and half != s.half:
         commit(s, half, o)
-    known, judged, base, recent, yhat, size, ref_size, lower, upper, ratio, ref_ratio = _expect(s, time, local)
-    away, ref_away = y - yhat, y - base
-    score = tail_score(s.tails, UP if away >= 0.0 else DOWN, abs(away) / (size * s.widen), o[DEPTH])
+    expected = _expect(s, time, local)
+    known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio = expected
+    ref_away, near_away = y - base, y - base - lean
+    centre, wide, usual = lean, size, 0.0
+    if s.streak > 0:  # what lasts is judged by what was expected before it began
+        centre = s.held + moved
+        if judged:
+            centre = min(max(centre, -LEAN * ref_low), LEAN * ref_high)
+            usual = max(size, ref_size)
+        wide = _grown(s, time, size, known, judged, ref_size, unsure)
+    yhat = base + centre
+    low, high = tail_limit(s.tails, DOWN), tail_limit(s.tails, UP)
+    if s.streak > 0:
+        low, high = min(low, tail_stay(s.tails, DOWN)), min(high, tail_stay(s.tails, UP))
+    low, high = low * s.widen, high * s.widen
+    lower, upper = yhat - low * wide, yhat + high * wide
+    away = y - yhat
+    z, above = abs(away) / wide, away >= 0.0
+    if usual > 0.0:  # and ends where a value is usual for the time
+        lower, upper = min(lower, base - low * usual), max(upper, base + high * usual)
+        if abs(ref_away) / usual < z:
+            z, above = abs(ref_away) / usual, ref_away >= 0.0
+    if judged:
+        lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
+    score = tail_score(s.tails, UP if above else DOWN, z / s.widen, o[DEPTH])
+    if s.streak > 0:
+        score = max(score, min(score / STAY, s.peak))
     ref_score = 0.0
     if judged:
         side = REF_UP if ref_away >= 0.0 else REF_DOWN
@@ -201,15 +244,24 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
     if fresh:
         learn_rhythm(s, time, y, stuck)
         s.recent, s.base, s.known = recent, base, known
+        s.anchor += moved
+        if s.streak == 0:
+            s.held, s.peak = 0.0 if ref_score >= 1.0 else centre, score
+        else:
+            s.held, s.peak = s.held + moved, max(s.peak, score)
+            if not outside and abs(away) < abs(ref_away - recent):
+                recent = centre  # back to what was before: as if the rejected rows had not been
         if count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):
-            gather(s, known, recent, size, ref_size, away, ref_away, outside)
+            gather(s, known, recent, size, ref_size, near_away, ref_away, outside)
             if ref_score < 1.0:  # what the reference view rejects must not be followed
                 s.recent = recent + GAIN * clip(ref_away - recent, 6.0 * size)
             if not outside or s.streak <= HOLD:
                 s.decimals = decimals_of(y, s.decimals)
-                learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, away, ref_away)
+                learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, near_away, ref_away)
             if not outside or s.streak == 1:
-                learn_tails(s, judged, size, ref_size, away, ref_away, o)
+                learn_tails(s, judged, size, ref_size, near_away, ref_away, o)
+            if s.rows % DRIFT_ROWS == 0:
+                learn_drift(s)
 
 
 @bare

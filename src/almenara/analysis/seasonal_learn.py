@@ -10,6 +10,7 @@ from almenara.analysis.seasonal_slot import (
     CLIP,
     DEPTH,
     DOWN,
+    DRIFT_ROWS,
     FLAT_AGE_NS,
     FLAT_EXTRA,
     FLAT_TIMES,
@@ -161,6 +162,7 @@ def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type
         s.ref_size = max(s.ref_size, s.run_dev)
     else:
         s.recent = s.run_mean
+    s.anchor = s.recent
     s.size = max(s.size, s.run_dev)
     s.streak = 0
     s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
@@ -179,6 +181,8 @@ def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: 
         s.sum += recent + clip(ref_away - recent, 6.0 * size)
     s.sum_rows += 1.0
     s.sum_out += outside
+    if outside and s.streak > HOLD:  # a lasting fault says nothing of the spread at this hour
+        away, ref_away = size, ref_size
     s.sum_size += min(abs(away) / s.size, 8.0) if s.size > 0.0 else 1.0
     s.sum_ref += min(abs(ref_away) / s.ref_size, 2.5) if s.ref_size > 0.0 else 1.0
 
@@ -203,6 +207,14 @@ def learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, away, ref_aw
         x, e = clip(ref_away / most, CLIP), clip(recent / most, CLIP)
         s.cross += (x * e - s.cross) / 256.0
         s.power = max(s.power + (e * e - s.power) / 256.0, 1e-6)
+
+
+@inlined
+def learn_drift(s):  # type: ignore[no-untyped-def]
+    """Learn how far the recent level goes in DRIFT_ROWS rows."""
+    moved = min(abs(s.recent - s.anchor), 4.0 * max(s.drift, s.size))
+    s.drift += (moved - s.drift) / min(s.rows // DRIFT_ROWS + 4, 64)
+    s.anchor = s.recent
 
 
 @inlined

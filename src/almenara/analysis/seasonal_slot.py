@@ -45,6 +45,10 @@ SLOT = np.dtype(
         ("flat_max", np.float64),  # s, longest usual time without a move
         ("swing", np.float64),  # mean absolute deviation of the day profile from its centre
         ("centre", np.float64),
+        ("held", np.float64),  # deviation from base that was expected before a run of rejected rows, or at the last row
+        ("peak", np.float64),  # highest score of the recent view in the run of rejected rows
+        ("anchor", np.float64),  # recent deviation when `drift` was last learned
+        ("drift", np.float64),  # mean absolute move of the recent deviation in DRIFT_ROWS rows
         ("run_mean", np.float64),
         ("run_dev", np.float64),
         ("sum", np.float64),  # the open bin: deviations from base
@@ -90,6 +94,11 @@ BELOW_ONE = 1.0 - 2.0**-53
 GAIN = 0.4  # of the average of recent deviations
 LEAN = 0.85  # how far the recent view may lean, in limits of the reference view
 CLIP = 4.0  # Huber clip of deviations, in mean absolute deviations
+DRIFT_ROWS = 32
+DRIFT_NOISE = (
+    0.5  # square of the drift, in sizes, of values without a memory: their recent deviations differ by so much
+)
+UNKNOWN = 0.2  # growth of a held level's variance a row where the hour is not known
 STREAK_MAX = 32
 HOLD = 3  # rejected rows in a row from which on nothing is learned
 WIDEN_STEP, WIDEN_MAX, REF_WIDEN_MAX = 1.08, 8.0, 2.5  # after a false alarm, as far as one can know
@@ -157,6 +166,7 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     s.level = s.base = np.median(values)
     s.recent = np.median(values[READY - 5 :]) - s.level
     s.size = size
+    s.drift, s.anchor = 0.7 * size, s.recent
     s.widen = s.ref_widen = 1.0
     s.cross, s.power = 0.5, 1.0
     s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)

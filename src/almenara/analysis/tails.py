@@ -25,6 +25,8 @@ XI_MIN, XI_MAX = 0.02, 0.4
 U_MIN, U_MAX = 1.0, 60.0
 Z_MAX = 1e6
 LIMIT_MIN = 3.0
+#: Among rejected rows less is needed to be rejected too: a score of STAY, near `tail_stay`.
+STAY, STAY_REACH = 0.5, 0.3
 
 
 def depth_of(p_limit: float) -> float:
@@ -56,6 +58,12 @@ def _reach(tails, at, depth, fitted):  # type: ignore[no-untyped-def]
 def tail_limit(tails, at):  # type: ignore[no-untyped-def]
     """The deviation whose score is 1."""
     return max(tails[at + U] + tails[at + REACH], LIMIT_MIN)
+
+
+@inlined
+def tail_stay(tails, at):  # type: ignore[no-untyped-def]
+    """The deviation that still belongs to a run of rejected rows."""
+    return tails[at + U] + STAY_REACH * tails[at + REACH]
 
 
 @inlined

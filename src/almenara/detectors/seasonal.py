@@ -25,7 +25,7 @@ from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
-FORMAT = 2
+FORMAT = 3
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
@@ -33,7 +33,7 @@ _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 class Seasonal:
     """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
 
-    State: 1.7 kB a series, constant. Not thread-safe: one thread judges.
+    State: 1.8 kB a series, constant. Not thread-safe: one thread judges.
 
     Options:
         timezone: IANA name of the zone whose days and weeks count.
