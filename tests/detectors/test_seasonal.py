@@ -77,6 +77,36 @@ def test_finds_a_level_shift_for_as_long_as_it_lasts_and_not_after() -> None:
     assert (score[part.stop + 5 : part.stop + 600] < 1).all()
 
 
+def test_a_small_shift_keeps_its_rank_while_it_lasts_and_its_end_is_no_news() -> None:
+    rng = np.random.default_rng(9)
+    n, at = 4 * WEEK_ROWS, 3 * WEEK_ROWS + 3 * DAY_ROWS + 600
+    day = 10 * np.sin(2 * np.pi * np.arange(n) / DAY_ROWS)
+    values = 100 + day + 0.9 * rng.normal(size=n) + 0.45 * wander(rng, n, 30)
+    values[at : at + 300] += 8
+    score = Seasonal().step(rows(np.zeros(n), minutes(n), values)).score
+    assert (score[at : at + 300] >= 1).mean() > 0.97
+    assert score[at : at + 300].max() <= score[at : at + 8].max() + 1
+    assert (score[at + 300 : at + DAY_ROWS] < 1).all()
+
+
+def test_a_fault_in_the_first_day_is_found_until_it_ends() -> None:
+    values = 80 + 2 * np.random.default_rng(2).normal(size=600)
+    values[400:440] += 30
+    score = Seasonal().step(rows(np.zeros(600), minutes(600), values)).score
+    assert (score[400:440] >= 1).all()
+    assert (score[440:] < 1).all()
+
+
+def test_a_level_that_wanders_is_not_held_to_where_it_was() -> None:
+    rng = np.random.default_rng(12)
+    n, at = 3 * WEEK_ROWS, 2 * WEEK_ROWS + 5000
+    values = 1000 + np.cumsum(rng.normal(size=n)) + rng.normal(size=n)
+    values[at:] += 40  # what it wanders in a day
+    score = Seasonal().step(rows(np.zeros(n), minutes(n), values)).score
+    assert score[at] >= 1
+    assert longest_s(minutes(n)[at:], score[at:] >= 1) < 3 * 3600
+
+
 def test_a_slow_leak_is_not_followed() -> None:
     score, _, part = with_fault(lambda v: v - np.linspace(0, 12, len(v)), length=480)
     assert (score[part][-120:] >= 1).all()

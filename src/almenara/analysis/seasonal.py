@@ -7,6 +7,10 @@ between bin centres, so that bands have no steps. Two views judge a row:
 - the *reference* view expects the profile alone, so that a slow fault is not followed. It also bounds how far the
   recent view may lean.
 
+A fault is not followed while it lasts: from a first rejected row on the recent view is what it was before that row,
+with a size that grows as the series itself drifts, until values come back to it or to what is usual for the time, or
+until what lasts is accepted. Meanwhile a row needs less to be rejected too, and scores as much as the run's first.
+
 The band is where neither view sees an anomaly. Sizes of deviations are mean absolute values, Huber-clipped, times a
 profile of the day. Each view and side has a tail of its own (`analysis/tails.py`). A slow twin in plain Python is in
 tests/naive.py; both give the same bits.
@@ -194,17 +198,14 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
     known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio = expected
     ref_away, near_away = y - base, y - base - lean
     centre, wide, usual = lean, size, 0.0
-    if s.streak > 0:  # what lasts is judged by what was expected before it began
+    low, high = tail_limit(s.tails, DOWN), tail_limit(s.tails, UP)
+    if s.streak > 0:  # what lasts is judged by what was expected before it began, and needs less to go on
         centre = s.held + moved
         if judged:
-            centre = min(max(centre, -LEAN * ref_low), LEAN * ref_high)
-            usual = max(size, ref_size)
+            centre, usual = min(max(centre, -LEAN * ref_low), LEAN * ref_high), max(size, ref_size)
         wide = _grown(s, time, size, known, judged, ref_size, unsure)
-    yhat = base + centre
-    low, high = tail_limit(s.tails, DOWN), tail_limit(s.tails, UP)
-    if s.streak > 0:
         low, high = min(low, tail_stay(s.tails, DOWN)), min(high, tail_stay(s.tails, UP))
-    low, high = low * s.widen, high * s.widen
+    low, high, yhat = low * s.widen, high * s.widen, base + centre
     lower, upper = yhat - low * wide, yhat + high * wide
     away = y - yhat
     z, above = abs(away) / wide, away >= 0.0

@@ -33,7 +33,7 @@ _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 class Seasonal:
     """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
 
-    State: 1.8 kB a series, constant. Not thread-safe: one thread judges.
+    State: less than 2 kB a series, constant. Not thread-safe: one thread judges.
 
     Options:
         timezone: IANA name of the zone whose days and weeks count.
