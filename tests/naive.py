@@ -606,7 +606,7 @@ class _Season:
     def _judge(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
         fresh = time > self.time
         if fresh and local // 1800 != self.half:
-            self._commit(local // 1800)
+            self._turn(local)
         season, known, unsure = self._season(local)
         base, recent, moved = self.level + season, self.recent, 0.0
         if known != self.known:
@@ -707,6 +707,16 @@ class _Season:
             growth += max((self.drift / self.size) ** 2 - 0.5, 0.0) / 32
         grown = size * math.sqrt(1 + growth * max((time - self.run) / 1e9 / self.cadence, 0.0))
         return max(size, min(grown, ref_size)) if judged else grown
+
+    def _turn(self, local: int) -> None:
+        season, known, _ = self._season(local)
+        before = self.level + season
+        self._commit(local // 1800)
+        self.quarter = None
+        if known:
+            moved = before - (self.level + self._season(local)[0])
+            self.recent += moved
+            self.held += moved
 
     def _commit(self, half: int) -> None:
         b, h = self.half % 48, ((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2

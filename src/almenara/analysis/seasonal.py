@@ -188,12 +188,28 @@ def _stuck(s, time, y):  # type: ignore[no-untyped-def]
 
 
 @bare
+def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
+    """Close the bin of a half hour that is over. What the profiles learn of it moves what they expect now; where rows
+    are has not moved, so their recent deviation goes the other way."""
+    quarter = local // QUARTER_S
+    x = np.float64(local - quarter * QUARTER_S)
+    _read(s, quarter)
+    known, before = s.hour_known, s.level + (s.season_at + s.season_by * x)
+    commit(s, half, o)
+    _read(s, quarter)
+    if known == 1:
+        moved = before - (s.level + (s.season_at + s.season_by * x))
+        s.recent += moved
+        s.held += moved
+
+
+@bare
 def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
     """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it."""
     fresh = time > s.time
     half = local // HALF_S
     if fresh and half != s.half:
-        commit(s, half, o)
+        _turn(s, half, local, o)
     expected = _expect(s, time, local)
     known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio = expected
     ref_away, near_away = y - base, y - base - lean
