@@ -518,6 +518,7 @@ class _Season:
         self.run_mean = self.run_dev = 0.0
         self.known = False
         self.quarter: int | None = None
+        self.state = _States(self)
         self._open(0)
 
     def _open(self, half: int) -> None:
@@ -527,6 +528,12 @@ class _Season:
 
     def row(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
         y = min(max(y, -1e30), 1e30)
+        if self.ready:
+            self.state.look(y, self.last, self.rows, local)
+        else:
+            self.state.look(y, self.warm[-1][2] if self.warm else 0.0, len(self.warm), local)
+        if self.state.on:
+            return self.state.row(time, y, local)
         if not self.ready:
             if not self.warm or time > self.warm[-1][0]:
                 high = _single(y)
@@ -840,6 +847,259 @@ class _Season:
             x, e = _clip(ref_away / most, 4.0), _clip(recent / most, 4.0)
             self.cross += (x * e - self.cross) / 256
             self.power = max(self.power + (e * e - self.power) / 256, 1e-6)
+
+
+class _Kind:
+    """One value of a state."""
+
+    def __init__(self, value: float):
+        self.value, self.visits = value, 0
+        self.forget()
+
+    def forget(self) -> None:
+        self.entries = self.held = self.open = self.now = self.stays = self.mean = self.dev = self.longest = 0.0
+        self.share = [0] * 48
+
+
+class _States:
+    """A series under almenara.analysis.states; `owner` is the _Season it belongs to."""
+
+    def __init__(self, owner: _Season):
+        self.owner, self.on = owner, False
+        self.kinds: list[_Kind] | None = []  # None: too many values
+
+    def look(self, y: float, last: float, rows: int, local: int) -> None:
+        """Before a row is judged, and before it is learned."""
+        if self.kinds is None:
+            if rows % 2048 == 0:
+                self.kinds, self.since = [], rows
+        elif y != last and rows:
+            if self.on:
+                full = len(self.kinds) == 8 and not self._find(y) and not self._free()
+                if self.brief_share > 0.4 or full:
+                    self._leave(local)
+            else:
+                self._moved(y, last, rows, local)
+
+    since = 0
+
+    def _find(self, y: float) -> _Kind | None:
+        return next((k for k in self.kinds if k.value == y), None)
+
+    def _free(self) -> _Kind | None:
+        return next((k for k in self.kinds if k.entries < 0.1 and k is not self.kind), None)
+
+    def _moved(self, y: float, last: float, rows: int, local: int) -> None:
+        if not self.kinds:
+            self.kinds, self.brief, self.begun = [_Kind(last)], 0, self.since
+            self.kinds[0].visits = 1
+        self.brief += rows - self.begun < 3
+        kind = self._find(y)
+        if kind is None:
+            if len(self.kinds) == 8:
+                self.kinds = None
+                return
+            kind = _Kind(y)
+            self.kinds.append(kind)
+        kind.visits = min(kind.visits + 1, 250)
+        self.begun, seen = rows, rows - self.since
+        visits, values = sum(k.visits for k in self.kinds), sorted(k.value for k in self.kinds)
+        most = max(abs(values[0]), abs(values[-1]))
+        apart = values[-1] - values[0] >= 0.3 * most and min(b - a for a, b in pairwise(values)) >= 0.1 * most
+        again = 4 * sum(k.visits == 1 for k in self.kinds) <= visits
+        if seen >= 240 and visits >= 4 and apart and again and 4 * self.brief < visits and 10 * visits <= seen:
+            self._enter(kind, last, rows, local)
+
+    def _enter(self, kind: _Kind, last: float, rows: int, local: int) -> None:
+        self.on, self.hour, self.owner.streak, self.begun = True, local // 3600, 0, rows - 3
+        self.entry = self.odd = self.odds = self.judged = self.brief_share = 0.0
+        self.turns = self.peak = self.turn_times = self.turn_most = 0.0
+        self.turn_mean, self.turn_dev, self.count = 0.9, 0.3, float(rows - self.since)
+        self.accepted, self.seen = False, [0] * 48
+        for k in self.kinds:
+            k.forget()
+            k.entries = k.held = float(k.visits)
+        kind.entries -= 1
+        self.kind = self._find(last)
+        self._look_up()
+
+    def _leave(self, local: int) -> None:
+        owner, rows = self.owner, sum(k.held for k in self.kinds)
+        size = sum(k.held * abs(k.value - self.usual) for k in self.kinds) / max(rows, 1.0)
+        kept = {name: getattr(owner, name) for name in ("time", "first", "flat", "last", "rows", "cadence", "moves")}
+        decimals = owner.decimals
+        owner.__init__(owner.p_limit, owner.accept_s)  # type: ignore[misc]
+        owner.__dict__ |= kept | {"decimals": decimals, "level": self.usual, "base": self.usual, "size": size}
+        owner.recent = owner.anchor = owner.held = owner.peak = 0.0
+        owner.drift, owner.ready = 0.7 * size, True
+        owner.state.kinds = None
+        owner._open(local // 1800)
+
+    def _look_up(self) -> None:
+        day, hour = (24 if (self.hour // 24 + 3) % 7 >= 5 else 0), self.hour % 24
+        self.sure = self.seen[day + hour] >= 4
+        if not self.seen[day + hour]:
+            day = 24 - day
+        rows = sum(k.held for k in self.kinds)
+        for k in self.kinds:
+            beside = max(k.share[day + (hour - 1) % 24], k.share[day + (hour + 1) % 24])
+            share = max(k.share[day + hour], 0.5 * beside) / 60_000
+            k.now = _single(share if self.seen[day + hour] else k.held / max(rows, 1.0))
+        self.usual = max(self.kinds, key=lambda k: k.now).value
+        usual = [k.value for k in self.kinds if k.now >= 0.03] + [self.usual]
+        self.low, self.high = min(usual), max(usual)
+
+    def _commit(self, hour: int) -> None:
+        rows = sum(k.open for k in self.kinds)
+        if rows:
+            at = (24 if (self.hour // 24 + 3) % 7 >= 5 else 0) + self.hour % 24
+            rate, fade = max(1 / (self.seen[at] + 1), 0.05), 1 - 1 / 1024
+            for k in self.kinds:
+                share = k.share[at] / 60_000
+                k.share[at] = int((share + rate * (k.open / rows - share)) * 60_000 + 0.5)
+                k.held, k.entries, k.open = _single(k.held * fade + k.open), _single(k.entries * fade), 0.0
+            self.seen[at] = min(self.seen[at] + 1, 250)
+            self.count, self.odds, self.judged = self.count * fade, self.odds * fade, self.judged * fade
+            self.turn_times *= fade
+        if self.peak < self._turn_limit():
+            self._calm()
+        self.hour = hour
+        self._look_up()
+
+    def _turn_limit(self) -> float:
+        return 1.25 * self.turn_most + 2
+
+    def _calm(self) -> None:
+        if self.peak > 0:
+            peak, rate = min(self.peak, self._turn_limit()), max(1 / (self.turn_times + 4), 0.05)
+            x = math.log1p(peak)
+            self.turn_dev += rate * (min(abs(x - self.turn_mean), 2.0) - self.turn_dev)
+            self.turn_mean += rate * (x - self.turn_mean)
+            self.turn_most, self.turn_times = max(self.turn_most * 0.995, peak), self.turn_times + 1
+        self.peak = 0.0
+
+    def _often(self, kind: _Kind) -> float:
+        return math.log(max(kind.entries - 0.5, 0.1) / (self.count + 1))
+
+    def _new(self, y: float) -> float:
+        changes, once = sum(k.entries for k in self.kinds), sum(k.entries < 1.5 for k in self.kinds)
+        p = changes / (self.count + 1) * (0.5 * once + 0.1) / (changes + 1)
+        values = [k.value for k in self.kinds]
+        step = max(min((abs(a - b) for b in values if b != a), default=math.inf) for a in values)
+        near = min(abs(y - a) for a in values)
+        far = step / near if near > step else 1.0
+        return math.log(p * max(far * far, 1e-12))
+
+    def _flapping(self, turns: float, held: float, hour_s: float) -> float:
+        if turns < self._turn_limit() or held > 3 * hour_s / turns:
+            return 0.0
+        far = (math.log1p(turns) - self.turn_mean) / max(self.turn_dev, 0.15)
+        return min(math.log((self.turn_times + 1) / (self.count + 1)) + math.log(0.5) - far, 0.0)
+
+    def _staying(self, kind: _Kind, held: float) -> float:
+        if kind.stays < 4 or held < 1.25 * kind.longest + 2 * self.owner.cadence:
+            return 0.0
+        far = (math.log(held) - kind.mean) / (max(kind.dev, 0.1) * (1 + 3 / kind.stays))
+        return min(self._often(kind) + math.log(0.5) - far, 0.0)
+
+    def row(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+        owner = self.owner
+        if local // 3600 != self.hour:
+            self._commit(local // 3600)
+        kind, moved, since = self._find(y), y != owner.last, (time - owner.flat) / 1e9
+        hour_s, held = max(3600, 12 * owner.cadence), 0.0 if moved else since
+        turns = self.turns * math.exp(-since / hour_s) + 1 if moved else self.turns
+        entry = (self._often(kind) if kind else self._new(y)) if moved else self.entry
+        share = kind.now if kind else 0.0
+        odd, stay, flap = 0.0, 0.0, self._flapping(turns, held, hour_s)
+        began = moved or self.odd == 0
+        if share < 0.03 and self.sure:
+            odd = math.log((self.odds + 0.2) / (self.judged + 1)) if began else self.odd
+        rare = entry
+        if moved or not self.accepted:
+            if not moved and share < 0.9:
+                stay = self._staying(kind, held)
+            if share >= 0.03:
+                rare = max(entry, math.log(share))
+            least = min(rare, odd, stay, flap)
+        else:
+            rare, least = max(entry, math.log(max(share, 0.5))), flap
+        score = least / math.log(0.5 * owner.p_limit)
+        outside = score >= 1
+        score = max(min(score, 10.0 if outside else 1 - 2.0**-53), 0.0)
+        cause = -1
+        if outside:
+            cause = 10 if flap == least else 9 if stay == least else 7 if rare == least else 8
+        verdict = score, *self._band(y, outside), cause
+        if moved:
+            kind = self._change(kind, y, since, hour_s, turns, entry, flap)
+        if odd < 0 and began and cause != 10:
+            self.odds += 1
+        self.odd, self.count, self.judged = odd, self.count + 1, self.judged + self.sure
+        kind.open += not outside or self.accepted
+        owner._rhythm(time, y, 0.0)
+        self._accept(time, outside, flap, turns)
+        return verdict
+
+    def _band(self, y: float, outside: bool) -> tuple[float, float, float]:
+        yhat, lower, upper = self.usual, self.low, self.high
+        if not outside:
+            return yhat, min(lower, y), max(upper, y)
+        if lower <= y <= upper and y >= yhat:
+            upper = math.nextafter(y, -math.inf)
+            yhat = min(yhat, upper)
+            lower = min(lower, yhat)
+        elif lower <= y <= upper:
+            lower = math.nextafter(y, math.inf)
+        return yhat, lower, upper
+
+    def _change(
+        self, kind: _Kind | None, y: float, since: float, hour_s: float, turns: float, entry: float, flap: float
+    ) -> _Kind:
+        if since >= hour_s:
+            self._calm()
+        self.peak = max(self.peak, turns)
+        if flap == 0:
+            self._stayed()
+            self.brief_share += ((self.owner.rows - self.begun < 3) - self.brief_share) / 64
+        if kind is None:
+            if len(self.kinds) < 8:
+                kind = _Kind(y)
+                self.kinds.append(kind)
+            else:
+                kind = self._free()
+                kind.forget()
+                kind.value = y
+            kind.entries = 1.0
+        elif flap == 0:
+            kind.entries = _single(kind.entries + 1)
+        self.turns, self.entry, self.kind, self.begun, self.accepted = turns, entry, kind, self.owner.rows, False
+        return kind
+
+    def _stayed(self) -> None:
+        owner, kind = self.owner, self.kind
+        stay = max((owner.time - owner.flat) / 1e9 + owner.cadence, 1e-6)
+        if kind.stays >= 4 and not self.accepted:
+            stay = min(stay, 2 * kind.longest + 8 * owner.cadence)
+        x, rate = math.log(stay), max(1 / (kind.stays + 1), 0.05)
+        mean, dev = (kind.mean, kind.dev) if kind.stays else (x, 0.5)
+        kind.dev = _single(dev + rate * (min(abs(x - mean), 4.0) - dev))
+        kind.mean = _single(mean + rate * (x - mean))
+        kind.longest, kind.stays = _single(max(kind.longest * 0.995, stay)), kind.stays + 1
+
+    def _accept(self, time: int, outside: bool, flap: float, turns: float) -> None:
+        owner = self.owner
+        if not outside:
+            owner.streak = max(owner.streak - 1, 0)
+            return
+        if owner.streak == 0:
+            owner.run, owner.run_rows = time, 0
+        owner.streak, owner.run_rows = min(owner.streak + 1, 32), owner.run_rows + 1
+        patience = min(owner.accept_s, max(30 * owner.cadence, 0.25 * (time - owner.first) / 1e9))
+        if (time - owner.run) / 1e9 >= patience and owner.run_rows >= 3:
+            owner.streak, self.accepted = 0, True
+            if flap < 0:
+                self.turn_most = max(self.turn_most, turns)
 
 
 def seasonal(

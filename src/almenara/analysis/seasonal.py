@@ -70,6 +70,7 @@ from almenara.analysis.seasonal_slot import (
     decimals_of,
     warm,
 )
+from almenara.analysis.states import is_state, state_row
 from almenara.analysis.tails import STAY, tail_limit, tail_score, tail_stay
 from almenara.model.time import NS
 
@@ -282,8 +283,9 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
 
 
 @bare
-def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
-    """All rows in their order. What is not to be learned, or is no later than what was, is judged on the spare slot."""
+def run(slots, spare, states, spare_state, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
+    """All rows in their order. What is not to be learned, or is no later than what was, is judged on the spare slot.
+    states, spare_state: the slots and the spare one, read as STATE."""
     begin, end, offset = 1, 0, 0
     last = len(ids) - 1
     for k in range(len(ids)):
@@ -300,12 +302,14 @@ def run(slots, spare, ids, times, values, from_s, offset_s, o, learn, verdict, c
             begin, offset = from_s[at - 1], offset_s[at - 1]
             end = from_s[at] if at < len(from_s) else 1 << 62
         i = ids[k]
-        s = slots[i]
+        s, t = slots[i], states[i]
         if not learn or times[k] <= s.time:
             spare[0] = slots[i]
-            s = spare[0]
+            s, t = spare[0], spare_state[0]
         y = min(max(y, -HUGE), HUGE)
-        if s.rows < READY:
+        if is_state(t, y, second + offset, o):
+            state_row(t, times[k], y, second + offset, o, verdict, cause, k)
+        elif s.rows < READY:
             warm(s, times[k], y, second + offset, o)
         else:
             _row(s, times[k], y, second + offset, o, verdict, cause, k)

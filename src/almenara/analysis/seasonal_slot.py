@@ -11,6 +11,8 @@ from almenara.analysis.compiled import bare, inlined, kernel
 from almenara.analysis.tails import TAIL, tail_start
 from almenara.model.time import NS
 
+#: Different values of a state at most.
+KINDS = 8
 #: Everything known of one series; sizes and deviations in the unit of the value, times in ns. Profiles are float32 and
 #: relative to the level, so nothing is lost for series far from zero.
 SLOT = np.dtype(
@@ -69,12 +71,20 @@ SLOT = np.dtype(
         ("beyond", np.int32),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
         ("known", np.int32),  # was the hour of the last row known
         ("hour_known", np.int32),  # was a row of this half hour of the day seen on a day before
+        ("is_state", np.int32),  # 1: judged as a state, see analysis/states.py
+        ("kinds", np.int32),  # different values so far, -1: too many for a state
         ("day", np.float32, (48,)),
         ("week", np.float32, (168,)),
         ("ratio", np.float32, (24,)),  # size by hour of the day
         ("ref_ratio", np.float32, (24,)),
         ("day_seen", np.uint8, (48,)),
         ("week_seen", np.uint8, (168,)),
+        ("values", np.float64, (KINDS,)),  # the different values; what follows is about them
+        ("since", np.int32),  # the row from which on they were looked at
+        ("begun", np.int32),  # the row in which the present one came
+        ("brief", np.int32),  # stays of a few rows only
+        ("kind", np.int32),  # which one is the present one
+        ("visits", np.uint8, (KINDS,)),
     ],
     align=True,
 )
@@ -163,15 +173,21 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     size = 0.0
     for k in range(READY - 1):
         size += (min(steps[k], cut) if cut > 0.0 else steps[k]) / (READY - 1)
-    s.level = s.base = np.median(values)
+    blank(s, local, np.median(values), size, o)
     s.recent = np.median(values[READY - 5 :]) - s.level
-    s.size = size
-    s.drift, s.anchor = 0.7 * size, s.recent
-    s.widen = s.ref_widen = 1.0
-    s.cross, s.power = 0.5, 1.0
+    s.anchor = s.recent
     s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
     s.moves = moved / (READY - 1)
-    s.half, s.quarter, s.flat = local // HALF_S, NEVER, time
+    s.flat = time
+
+
+@bare
+def blank(s, local, level, size, o):  # type: ignore[no-untyped-def]
+    """No more is known than a level and how far values move."""
+    s.level, s.base, s.size, s.drift = level, level, size, 0.7 * size
+    s.widen = s.ref_widen = 1.0
+    s.cross, s.power = 0.5, 1.0
+    s.half, s.quarter = local // HALF_S, NEVER
     for h in range(24):
         s.ratio[h] = s.ref_ratio[h] = 1.0
     tail_start(s.tails, UP, o[DEPTH])

@@ -19,13 +19,14 @@ import numpy as np
 from almenara.analysis.calendars import site_zone
 from almenara.analysis.seasonal import run
 from almenara.analysis.seasonal_slot import SLOT
+from almenara.analysis.states import STATE
 from almenara.analysis.tails import depth_of
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
-FORMAT = 3
+FORMAT = 4
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
@@ -50,6 +51,10 @@ class Seasonal:
         "rose suddenly",
         "fell suddenly",
         "has not changed for far longer than usual",
+        "a state that is hardly ever seen",
+        "not a usual state for this time of day and week",
+        "has been in this state for far longer than usual",
+        "changes far more often than usual",
     )
     #: How much stored history a replay needs to say what the live detector says.
     warmup_s = 28 * DAY_NS // NS
@@ -125,7 +130,9 @@ class Seasonal:
 
             def judge(part: slice) -> None:
                 rows = ids[part], times[part], values[part], self._zone.from_s, self._zone.offset_s, self._options
-                run(self._slots, np.zeros(1, SLOT), *rows, learn, verdict[:, part], cause[part])
+                spare = np.zeros(1, SLOT)
+                slots = self._slots, spare, self._slots.view(STATE), spare.view(STATE)
+                run(*slots, *rows, learn, verdict[:, part], cause[part])
 
             first, *rest = _parts(ids)
             others = [_others().submit(judge, part) for part in rest]

@@ -13,7 +13,7 @@ from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.pipeline.kinds import COUNTER, as_judged
 from almenara.plugin.contracts import Detector
-from almenara.testing.planted import changes, hosts, rough, seasons, values
+from almenara.testing.planted import changes, hosts, rough, seasons, states, values
 from almenara.testing.planted.case import MERGE, Case, Fault, Outcome, Planted, alerts, outcome, planted_of
 
 GROUPS = {
@@ -21,6 +21,7 @@ GROUPS = {
     "values": values.CASES,
     "changes": changes.CASES,
     "hosts": hosts.CASES,
+    "states": states.CASES,
     "rough": rough.CASES,
 }
 CASES: tuple[Case, ...] = tuple(case for cases in GROUPS.values() for case in cases)

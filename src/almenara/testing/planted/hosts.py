@@ -1,4 +1,4 @@
-"""Planted machines and programs: the first hour of a host, counters that reset, states, a program that scrapes itself.
+"""Planted machines and programs: the first hour of a host, counters that reset, a program that scrapes itself.
 
 The shapes are those of psutil's and Prometheus' figures: idle rates are zero or a few hundred bytes with single packets
 and commits of the journal, and jobs of the machine's own (updates, log rotation, backups) come in bursts of many
@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from almenara.testing.planted.case import Case, Planted, planted_of
-from almenara.testing.planted.signals import DAY, WEEK, hour_of, minutes, noise, struck, struck_at, work
+from almenara.testing.planted.signals import DAY, WEEK, minutes, noise, struck, work
 
 
 def _bursts(rng: np.random.Generator, n: int, every: float, last: float, size: float, sigma: float = 1.5) -> np.ndarray:
@@ -115,26 +115,6 @@ def program_that_scrapes_itself(rng: np.random.Generator) -> Planted:
     return planted_of(times, np.cumsum(np.stack(rates, axis=1), axis=0), [], 0, kind="counter")
 
 
-def states(rng: np.random.Generator) -> Planted:
-    """A service is 1, every night from 3 to 3:10 it is 2; for ten minutes of a day it is 0."""
-    times = minutes(4 * WEEK)
-    hour = hour_of(times)
-    values = np.tile(1.0 + ((hour >= 3) & (hour < 3 + 1 / 6))[:, None], 4)
-    faults = [struck_at(times, values, s, (17 + 2 * s) * DAY + 700, 10, lambda v: v * 0) for s in range(4)]
-    return planted_of(times, values, faults, WEEK)
-
-
-def state_that_flaps(rng: np.random.Generator) -> Planted:
-    """A link is up, and down for some minutes about twice a day; for an hour it changes with every row."""
-    times = minutes(4 * WEEK)
-    values = np.ones((len(times), 4))
-    for s in range(4):
-        for start in np.flatnonzero(rng.random(len(times)) < 2 / DAY):
-            values[start : start + int(rng.integers(1, 10)), s] = 0
-    faults = struck(rng, times, values, 2 * WEEK, 60, lambda v: np.arange(len(v)) % 2.0, each=1)
-    return planted_of(times, values, faults, WEEK)
-
-
 CASES = (
     Case(fresh_host, false_a_week=17.0),  # one alert an hour in ten series
     Case(host_in_its_first_week, false_a_week=1.0),
@@ -144,6 +124,4 @@ CASES = (
     Case(counter_that_wraps, false_a_week=0.3),
     Case(counter_with_a_late_row, false_a_week=0.3),
     Case(program_that_scrapes_itself, false_a_week=17.0),
-    Case(states, within=0, over=0.9, false_a_week=0.1),
-    Case(state_that_flaps, within=20, false_a_week=0.3),
 )
