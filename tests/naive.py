@@ -720,7 +720,7 @@ class _Season:
         before = self.level + season
         self._commit(local // 1800)
         self.quarter = None
-        if known:
+        if known and self.known:
             moved = before - (self.level + self._season(local)[0])
             self.recent += moved
             self.held += moved

@@ -48,7 +48,10 @@ def test_no_clean_series_is_out_of_its_band_for_five_minutes_after_a_week(verdic
 def test_bands_have_no_steps(verdicts: dict[str, Any]) -> None:
     verdict = verdicts["temperature"]
     width = (verdict.upper - verdict.lower)[WEEK_ROWS:]
-    assert np.abs(np.diff(width)).max() < 0.35 * np.median(width)
+    # Beside a row that is rejected the band is another one: it then holds what is usual for the time, too.
+    rejected = np.convolve(verdict.score[WEEK_ROWS:] >= 1, np.ones(5), "same")[1:] > 0
+    assert np.abs(np.diff(width))[~rejected].max() < 0.35 * np.median(width)
+    assert rejected.mean() < 0.001
 
 
 # --- what it finds ----------------------------------------------------------------------------------------------------

@@ -198,7 +198,7 @@ def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
     known, before = s.hour_known, s.level + (s.season_at + s.season_by * x)
     commit(s, half, o)
     _read(s, quarter)
-    if known == 1:
+    if known == 1 and s.known == 1:
         moved = before - (s.level + (s.season_at + s.season_by * x))
         s.recent += moved
         s.held += moved
