@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from detection_corpora import Corpus, weeks_of
 
+from almenara.analysis.alerts import Anomalies
 from almenara.model.time import DAY_NS
 from almenara.testing.planted import MERGE
 
@@ -109,8 +110,7 @@ def calibration(corpus: Corpus, score: np.ndarray, p_limit: float) -> dict[str, 
     rows = (corpus.time >= corpus.first_ns) & np.isfinite(score)
     n, said = int(rows.sum()), score[rows]
     share = {str(p): float((said >= np.log(p) / np.log(p_limit)).mean()) for p in LEVELS}
-    row = np.flatnonzero(rows & (score >= 1)) + corpus.id[rows & (score >= 1)].astype(np.int64) * (10 * MERGE)
-    alerts = int((np.diff(row, prepend=-(10**9)) > MERGE).sum())
+    alerts = int((Anomalies().step(corpus.id, np.where(rows, score, np.nan)) == 1).sum())
     return {
         "rows": n,
         "share_beyond": share,

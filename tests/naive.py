@@ -1386,3 +1386,63 @@ def crossings(id: Sequence[int], score: Sequence[float], over: list[bool], keep_
         if not (keep_unsaid and math.isnan(said)):
             over[one] = said >= 1
     return found
+
+
+# --- analysis/alerts --------------------------------------------------------------------------------------------------
+
+
+def nth_of_anomaly(id: Sequence[int], score: Sequence[float]) -> list[int]:
+    """Of each row over the limit which one of its anomaly it is, by looking back over the judged rows of its series."""
+    found = []
+    for k, (one, said) in enumerate(zip(id, score, strict=True)):
+        if not said >= 1:
+            found.append(0)
+            continue
+        before = [j for j in range(k) if id[j] == one and not math.isnan(score[j])][-7:]
+        over = [j for j in before if score[j] >= 1]
+        found.append(found[over[-1]] + 1 if over else 1)
+    return found
+
+
+# --- analysis/tuning --------------------------------------------------------------------------------------------------
+
+
+def tuned_row(y: float, score: float, yhat: float, lower: float, upper: float, cause: int, t: Any, outside: int,
+              other: Sequence[int]) -> tuple[float, float, float, float, int]:  # fmt: skip
+    """(score, yhat, lower, upper, cause) of one row as options want it; t: a Tuning."""
+    low, high = t.data_range
+    before = yhat
+    if not math.isnan(score):
+        below, above = (
+            max(a, r / 100 * abs(yhat))
+            for a, r in zip(t.min_dev_from_expected, t.min_rel_dev_from_expected, strict=True)
+        )
+        wrong_side = {"both": False, "above_expected": y <= yhat, "below_expected": y >= yhat}[t.detection_direction]
+        if cause not in other and (wrong_side or (y >= yhat and y - yhat < above) or (y <= yhat and yhat - y < below)):
+            score = 0.0
+        lower, upper = min(lower, yhat - below), max(upper, yhat + above)
+        yhat, lower, upper = (min(max(one, low), high) for one in (yhat, lower, upper))
+    if y < low or y > high:
+        cause = outside
+        score = (
+            t.anomaly_score_outside_data_range if math.isnan(score) else max(score, t.anomaly_score_outside_data_range)
+        )
+        if math.isnan(yhat):
+            lower, upper = (low if math.isfinite(low) else math.nan), (high if math.isfinite(high) else math.nan)
+    for rule in t.rules:
+        numbers = {"actual": y, "typical": before, "diff_from_typical": abs(y - before)}
+        tests = {"<": float.__lt__, "<=": float.__le__, ">": float.__gt__, ">=": float.__ge__}
+        holds = all(tests[c.op](numbers[c.applies_to], c.number) for c in rule.conditions)
+        if holds and "skip_result" in rule.actions and not math.isnan(score):
+            score = 0.0
+    if score < 1:
+        cause = -1
+        lower, upper = min(lower, y), max(upper, y)
+    elif score >= 1 and lower <= y <= upper:
+        if y >= yhat:
+            upper = math.nextafter(y, -math.inf)
+            yhat = min(yhat, upper)
+            lower = min(lower, yhat)
+        else:
+            lower = math.nextafter(y, math.inf)
+    return score, yhat, lower, upper, cause

@@ -48,7 +48,8 @@ def test_evidence_says_in_a_sentence_what_was_found(path: Path) -> None:
     assert hot[0].evidence.why == "95 is above 90"
     resolved, found = odd
     assert resolved.evidence.why == "20 is not above 90"
-    assert found.evidence.why == "Higher than usual for this time of day and week: 20, expected 5 to 15"
+    said = "Higher than usual for this time of day and week: 20, 2 times the usual 10, expected 5 to 15"
+    assert found.evidence.why == said
     assert hot[0].evidence.detector == "", "a threshold is no detector"
     assert (found.evidence.score, found.evidence.yhat, found.evidence.detector) == (1.6, 10, "seasonal")
 

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 import almenara as al
+from almenara.analysis.rates import weekly
 from almenara.cli import main
-from almenara.notebook.anomalies import weekly
 
 PLANT = str(al.datasets.path("plant"))
 
@@ -158,3 +158,17 @@ def test_the_interval_of_a_rate_is_that_of_the_tables(count: int, low: float, hi
     assert rate == count
     assert found_low == pytest.approx(low, rel=0.03, abs=0.02)
     assert found_high == pytest.approx(high, rel=0.03)
+
+
+def test_options_on_what_counts_are_those_of_al_detect(capsys: pytest.CaptureFixture[str]) -> None:
+    def found(*options: str) -> int:
+        assert call(PLANT, "--json", "--value", "reservoir_level", *options) == 0
+        return int(json.loads(capsys.readouterr().out)["found"])
+
+    usual = found()
+    assert usual > 0
+    assert found("--tune", "min_dev_from_expected=1e9") == 0
+    assert found("--tune", "min_rel_dev_from_expected=1e9") == 0
+    assert found("--ignore", "actual < 1e9") == 0
+    assert sum(found("--tune", f"detection_direction={side}_expected") for side in ("above", "below")) >= usual
+    assert found("--tune", "data_range=1e6,inf") == 1

@@ -1,4 +1,4 @@
-"""`almenara ledger` against a server that answers as the hub's API does."""
+"""`almenara ledger` and `almenara budgets`, against a server that answers as the hub's API does."""
 
 from __future__ import annotations
 
@@ -16,18 +16,28 @@ ONE: dict[str, Any] = {
     "name": "mqtt:hall", "received": 12, "stored": 7, "late": 2, "duplicate": 1, "overwritten": 1,
     "rejected": {"future": 2}, "dropped": {"refused": 1}, "last_ms": 1_700_000_000_000,
 }  # fmt: skip
+BUDGETS: list[dict[str, Any]] = [
+    {"name": "load", "per_week": 7, "p_limit": 1e-6, "series": 2, "rows_a_week": 20160, "alerts": 3, "weeks": 0.5,
+     "rate": 6, "low": 1.2, "high": 17.6},
+    {"name": "new", "per_week": 1, "p_limit": None, "series": 0, "rows_a_week": 0, "alerts": 0, "weeks": 0,
+     "rate": None, "low": None, "high": None},
+]  # fmt: skip
 TOTAL = {k: v for k, v in ONE.items() if k not in ("name", "last_ms")}
 
 
 class Hub(ThreadingHTTPServer):
     answer: dict[str, Any]
 
+    @property
+    def answers(self) -> dict[str, Any]:
+        return {"/api/v1/ledger": self.answer, "/api/v1/budgets": BUDGETS}
+
 
 class Handler(BaseHTTPRequestHandler):
     server: Hub
 
     def do_GET(self) -> None:
-        raw = json.dumps(self.server.answer if self.path == "/api/v1/ledger" else {}).encode()
+        raw = json.dumps(self.server.answers.get(self.path, {})).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(raw)))
         self.end_headers()
@@ -47,9 +57,9 @@ def hub() -> Iterator[Hub]:
     server.server_close()
 
 
-def asked(hub: Hub, *options: str) -> int:
+def asked(hub: Hub, *options: str, verb: str = "ledger") -> int:
     with pytest.raises(SystemExit) as ended:
-        main(["ledger", *options, f"http://127.0.0.1:{hub.server_port}"])
+        main([verb, *options, f"http://127.0.0.1:{hub.server_port}"])
     return int(ended.value.code or 0)
 
 
@@ -71,3 +81,13 @@ def test_a_ledger_that_does_not_add_up_is_an_error(hub: Hub, capsys: pytest.Capt
     hub.answer = {"total": TOTAL, "sources": [ONE | {"received": 13}]}
     assert asked(hub) == 1
     assert "mqtt:hall: 13 rows received, and what became of them is 12" in capsys.readouterr().err
+
+
+def test_a_line_for_each_budget(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert asked(hub, verb="budgets") == 0
+    assert [line.split("\t") for line in capsys.readouterr().out.splitlines()] == [
+        ["load", "7", "3", "0.50", "6", "1.2 to 17.6", "2", "1e-06"],
+        ["new", "1", "0", "0.00", "", "", "0", ""],
+    ]
+    assert asked(hub, "--json", verb="budgets") == 0
+    assert json.loads(capsys.readouterr().out) == BUDGETS

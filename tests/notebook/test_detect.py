@@ -257,7 +257,9 @@ def test_a_frame_of_no_rows_is_answered_by_none() -> None:
 def test_a_budget_is_a_part_of_the_rows_of_a_week() -> None:
     df = wave()
     rows_a_week = 7 * 288  # one every five minutes
-    same(al.detect(df, budget_per_week=rows_a_week * 1e-3), al.detect(df, p_limit=1e-3))
+    usual, asked = al.detect(df), al.detect(df, budget_per_week=rows_a_week * 1e-6)
+    np.testing.assert_allclose(asked["score"], usual["score"] * np.log(1e-4) / np.log(1e-6), rtol=1e-12)
+    assert (asked["yhat_upper"] >= usual["yhat_upper"]).sum() > len(df) * 0.9
     with pytest.raises(AlmenaraError, match=r"budget_per_week: found 100, expected at most 20.2: of 2,016 rows a week"):
         al.detect(df, budget_per_week=100)
     with pytest.raises(AlmenaraError, match="expected one of both"):

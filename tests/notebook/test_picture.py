@@ -68,7 +68,7 @@ def test_an_anomaly_is_marked_once_at_its_worst(tmp_path: Path, monkeypatch: pyt
     panels: list[Panel] = []
     monkeypatch.setattr("almenara.plot.png.figure_png", lambda given, title: panels.extend(given) or b"")
     df = many(2)
-    df.iloc[500:510, 1] += [9, 9, 9, 60, 9, 9, 9, 9, 9, 9]
+    df.iloc[500:510, 1] += [9, 9, 9, 600, 9, 9, 9, 9, 9, 9]
     out = al.detect(df, plot=tmp_path / "out.png")
     alerts = out[out["alert"] & (out["series"] == "s1")]
     panel = panels[1]

@@ -112,8 +112,9 @@ def test_a_row_over_its_limit_is_told_with_its_cause_and_its_detector() -> None:
         assert first
         assert second
         assert (first["labels"], first["anomaly"], first["severity"]) == ({"room": "a"}, True, "major")
-        assert (first["detector"], first["why"]) == ("seasonal", "Rose suddenly: 20, expected 5 to 15")
-        assert (second["detector"], second["why"]) == ("drift", "Drifts: 20, expected 5 to 15")
+        against = "20, 2 times the usual 10, expected 5 to 15"
+        assert (first["detector"], first["why"]) == ("seasonal", f"Rose suddenly: {against}")
+        assert (second["detector"], second["why"]) == ("drift", f"Drifts: {against}")
         assert not any(retained for _, _, retained in case.bus.heard)
 
     with_case(test)

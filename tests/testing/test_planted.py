@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from almenara.testing.planted import CASES, Case, Fault, Planted, alerts, batch_of, outcome, planted_of
+from almenara.testing.planted import CASES, MERGE, Case, Fault, Planted, alerts, batch_of, outcome, planted_of
 from almenara.testing.planted.signals import business_paydays, minutes
 
 BY_NAME = {case.name: case for case in CASES}
@@ -89,8 +89,8 @@ def test_a_fault_is_found_by_a_row_near_its_start() -> None:
 def test_rows_of_one_alert_count_once() -> None:
     assert seen(60, 61, 67) == (0, 1)
     assert seen(60, 68) == (0, 2)
-    assert alerts(np.array([0, 1, 1, 0, 1], bool), merge=2).tolist() == [1]
-    assert alerts(np.array([1, 0, 0, 1], bool), merge=1).tolist() == [0, 3]
+    assert alerts(np.array([0, 1, 1, 0, 1], bool)).tolist() == [1]
+    assert alerts(np.array([1, *[0] * MERGE, 1], bool)).tolist() == [0, MERGE + 1]
 
 
 def test_an_alert_may_end_a_little_after_its_fault_and_no_later() -> None:

@@ -21,6 +21,7 @@ from almenara.codecs.influx import Influx
 from almenara.config.dialects import DIALECTS
 from almenara.model.alarm import Alarm, Evidence, Incident, Severity, State, Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected, Verdict
+from almenara.model.causes import Causes
 from almenara.model.errors import DecodeError
 from almenara.model.series import Series
 from almenara.pipeline.counters import Counters
@@ -163,7 +164,7 @@ class Twin:
 
     async def replay(self, ids: Any, start: int, end: int) -> Any:
         batch = self._read(ids, start, end)
-        return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value), causes=())
+        return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value), causes=Causes())
 
     async def account(self) -> list[Any]:
         return self.seen_sources

@@ -18,6 +18,7 @@ from almenara.model.alarm import Acknowledgement, Alarm, Incident, Severity, Sta
 from almenara.model.batch import Event
 from almenara.model.errors import Problem
 from almenara.model.series import Series
+from almenara.pipeline.budgets import Kept
 from almenara.pipeline.sources import SourceStatus
 from almenara.web.operate import Rate
 
@@ -188,3 +189,10 @@ def test_nan_is_null_and_never_breaks_the_json(served: Served) -> None:
     assert b"NaN" not in body.content
     assert body.json()["open"][0]["lower"] is None
     assert not math.isnan(body.json()["open"][0]["value"])
+
+
+def test_budgets_are_told_with_their_rate_and_its_interval(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept("load", 7.0, math.nan, 2, 20160.0, 3, 0.5, 6.0, 1.2, 17.6)
+    monkeypatch.setattr(served.hub, "budgets", lambda: [kept], raising=False)
+    (one,) = served.client.get("/api/v1/budgets").json()
+    assert (one["name"], one["p_limit"], one["alerts"], one["rate"], one["high"]) == ("load", None, 3, 6, 17.6)

@@ -11,10 +11,12 @@ from tests.web.conftest import NOW, S, Served, transition, verdict_of
 
 from almenara.model.alarm import Alarm, State
 from almenara.model.batch import Batch
+from almenara.model.causes import Causes
 from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.web import view as module
 from almenara.web.view import alarm_spans, anomalies
 
+ROSE = Causes.of([("seasonal", ("rose suddenly",))])
 PUMP = Series.of("pressure", pump="P1")
 
 
@@ -46,7 +48,7 @@ def test_a_chart_has_values_band_and_anomalies_in_ms(served: Served) -> None:
     (anomaly,) = chart["anomalies"]
     assert anomaly["time"] == chart["times"][500]
     assert (anomaly["value"], anomaly["score"], anomaly["severity"]) == (25, 3, "critical")
-    assert anomaly["why"] == "Higher than usual: 25, expected 5 to 15"
+    assert anomaly["why"] == "Higher than usual: 25, 2.5 times the usual 10, expected 5 to 15"
 
 
 def test_a_chart_says_the_unit_where_it_is_known(served: Served) -> None:
@@ -159,17 +161,17 @@ def test_a_span_without_data_ends_where_the_alarm_goes_on() -> None:
 def test_of_too_many_anomalies_the_worst_of_each_part_of_the_time_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_ANOMALIES", 3)
     value = np.array([40.0, 20.0, 60.0, 18.0, 50.0, 10.0])
-    found = anomalies(np.arange(6, dtype=np.int64) * 1_000_000, value, verdict_of(value))
+    found = anomalies(np.arange(6, dtype=np.int64) * 1_000_000, value, verdict_of(value), Causes())
     assert [one["time"] for one in found] == [0, 2, 4]
     value = np.array([90.0, 80.0, 70.0, 60.0, 50.0, 40.0])
-    found = anomalies(np.array([0, 1, 2, 3, 4, 59], np.int64) * 1_000_000, value, verdict_of(value))
+    found = anomalies(np.array([0, 1, 2, 3, 4, 59], np.int64) * 1_000_000, value, verdict_of(value), Causes())
     assert [one["time"] for one in found] == [0, 59], "the last part is not without"
 
 
 def test_an_anomaly_is_explained_in_a_sentence() -> None:
     value = np.array([20.0])
-    (found,) = anomalies(np.zeros(1, np.int64), value, replace(verdict_of(value), cause=[0]), ["rose suddenly"])
-    assert found["why"] == "Rose suddenly: 20, expected 5 to 15"
+    (found,) = anomalies(np.zeros(1, np.int64), value, replace(verdict_of(value), cause=[0]), ROSE)
+    assert found["why"] == "Rose suddenly: 20, 2 times the usual 10, expected 5 to 15"
 
 
 def test_a_counter_is_shown_as_its_rate(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,13 +42,15 @@ def from_rows(
         return []
     at = changes.row
     value = verdict.judged(batch) if rule.on_score else batch.value
-    evidence = (value, verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.cause, true)
+    nth = np.zeros(len(batch), np.int32) if verdict.nth is None else verdict.nth
+    evidence = (value, verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.cause, true, nth)
     numbers = zip(*(np.asarray(column)[at].tolist() for column in evidence), strict=True)
     times = np.asarray(batch.time)[at].tolist()
     found = []
-    for (id, told, since, worst), time, row in zip(_each(changes), times, numbers, strict=True):
-        value, score, yhat, lower, upper, cause, holds = row
-        said = causes.evidence(value, score, yhat, lower, upper, cause if holds else -1, rule.detector)
+    for (id, told, since, worst), time, place, row in zip(_each(changes), times, at.tolist(), numbers, strict=True):
+        value, score, yhat, lower, upper, cause, holds, nth_of = row
+        about = {"time": time, "nth": nth_of if holds else 0, "note": verdict.notes.get(place, "")}
+        said = causes.evidence(value, score, yhat, lower, upper, cause if holds else -1, rule.detector, **about)
         found.append(_change(rule, batch.series, id, told, since, time, worst, rule.evidence(said, holds)))
     return found
 

@@ -12,8 +12,9 @@ from almenara.model.alarm import Evidence, Severity
 from almenara.model.batch import Verdict
 from almenara.query import NAME, Matcher, parse_comparison
 
-#: A selector with this name judges what detectors said of a row, not the row's value.
-SCORE = "anomaly_score"
+#: A selector with one of these names judges what detectors said of a row, not the row's value: the score, or 1 where
+#: an anomaly begins and 0 elsewhere.
+SCORE, ALERT = "anomaly_score", "anomaly_alert"
 
 _TESTS = {
     ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
@@ -23,7 +24,8 @@ _WORDS = {">": "above", "<": "below", ">=": "at or above", "<=": "at or below", 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A threshold, `cpu_usage{host="a"} > 90`, or, with the name `anomaly_score`, a limit on what detectors say.
+    """A threshold, `cpu_usage{host="a"} > 90`, or a limit on what detectors say: `anomaly_score > 1` while it is
+    unusual, `anomaly_alert == 1` once where an anomaly begins.
 
     for_s: how long it must hold before the alarm fires; keep_firing_for_s: how long the alarm goes on after the last
     time it held. severity: empty = by the worst score for anomaly rules, else warning. In an anomaly rule the label
@@ -42,6 +44,7 @@ class Rule:
     op: str = field(init=False, compare=False)
     number: float = field(init=False, compare=False)
     on_score: bool = field(init=False, compare=False)
+    on_alert: bool = field(init=False, compare=False)
     detector: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -53,12 +56,14 @@ class Rule:
         if self.severity:
             Severity(self.severity)  # raises ValueError
         matchers, op, number = parse_comparison(self.expr)
-        on_score = any((m.label, m.op, m.value) == (NAME, "=", SCORE) for m in matchers)
+        on_alert = any((m.label, m.op, m.value) == (NAME, "=", ALERT) for m in matchers)
+        on_score = on_alert or any((m.label, m.op, m.value) == (NAME, "=", SCORE) for m in matchers)
         found = {
             "matchers": _series_of(matchers) if on_score else tuple(matchers),
             "op": op,
             "number": number,
             "on_score": on_score,
+            "on_alert": on_alert,
             "detector": next((m.value for m in matchers if on_score and (m.label, m.op) == ("detector", "=")), ""),
         }
         for name, value in found.items():
@@ -70,7 +75,8 @@ class Rule:
         A missing value and a score that is not ready (NaN) state nothing.
         """
         judged = np.asarray(verdict.score) if self.on_score else value
-        return judged, ~np.isnan(judged), _TESTS[self.op](judged, self.number)
+        compared = np.asarray(verdict.nth) == 1 if self.on_alert else judged
+        return judged, ~np.isnan(judged), _TESTS[self.op](compared, self.number)
 
     def severity_of(self, worst: float) -> Severity:
         """The severity of an alarm whose highest score was `worst`."""

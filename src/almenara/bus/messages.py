@@ -11,12 +11,13 @@ from almenara.notifiers.mqtt import Message, alarm_message, numbers_of, to_json
 __all__ = ["Message", "alarm_message", "anomaly_message", "judged_message", "series_level"]
 
 
-def anomaly_message(series: Series, time: int, evidence: Evidence, root: str = ROOT) -> Message:
-    """A row over its limit (score of 1 and more), or the first one back under it. time in ns; NaN becomes null."""
+def anomaly_message(series: Series, time: int, evidence: Evidence, nth: int = 0, root: str = ROOT) -> Message:
+    """A row over its limit (score of 1 and more), or the first one back under it. time in ns; NaN becomes null. nth:
+    which row over the limit of its anomaly it is; the first one is its alert."""
     over = evidence.score >= 1
     body = _row(series, time, evidence) | {"anomaly": over, "detector": evidence.detector, "why": evidence.why}
     if over:
-        body["severity"] = Severity.of_score(evidence.score).value
+        body |= {"severity": Severity.of_score(evidence.score).value, "alert": nth == 1, "nth": nth}
     return Message(f"{root}/anomaly/{series_level(series)}", to_json(body), False)
 
 

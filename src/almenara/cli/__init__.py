@@ -179,6 +179,21 @@ def _ledger(
     run(url, as_json=as_json, token=token)
 
 
+@app.command("budgets")
+def _budgets(
+    url: Annotated[
+        str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    as_json: Json = False,
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Show how the alarm budgets of a hub are kept: how many anomalies began lately, and their rate a week with its
+    interval. A table for people; tab-separated lines when piped."""
+    from almenara.cli.budgets import run
+
+    run(url, as_json=as_json, token=token)
+
+
 @app.command("detect")
 def _detect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them; - is the input.")],
@@ -221,6 +236,13 @@ def _detect(
     budget_per_week: Annotated[
         float | None, typer.Option(metavar="N", help="Flag at most about N rows a week, of all series together.")
     ] = None,
+    tune: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="What counts, as in [tuning]: data_range=0,100."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="CONDITION", help="What is no anomaly, such as 'actual < 5'.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw into this .html or .png.")] = None,
     output: Annotated[
         Path | None, typer.Option("--output", metavar="FILE", help="Write every row with its answer as CSV.")
@@ -234,7 +256,7 @@ def _detect(
     """Judge files of history without a hub: each value against the past of its own series. Shows the worst anomalies
     with a sentence; a table for people, tab-separated lines when piped."""
     try:
-        from almenara.cli.detect import Order, run
+        from almenara.cli.detect import Order, run, tuning_from
         from almenara.cli.importing import pairs
         from almenara.notebook.judge import Choice
     except ModuleNotFoundError as error:
@@ -245,7 +267,8 @@ def _detect(
     columns = {"time_column": time, "value_columns": ",".join(value or []), "name_column": series}
     given = {name: text for name, text in columns.items() if text} | pairs(format_option or [], "--format-option")
     kinds, wanted = pairs(kind or [], "--kind"), pairs(option or [], "--option")
-    choice = Choice(detector, wanted, timezone or None, country, p_limit, budget_per_week, kinds)
+    tuning = tuning_from(pairs(tune or [], "--tune"), ignore or [])
+    choice = Choice(detector, wanted, timezone or None, country, p_limit, budget_per_week, kinds, tuning)
     raise typer.Exit(run(Order(files, choice, form, given, plot, output, only_anomalies, as_json, top)))
 
 

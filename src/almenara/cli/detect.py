@@ -15,15 +15,17 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from almenara.analysis.rates import weekly
+from almenara.analysis.tuning import Tuning
 from almenara.cli._import_files import Readers, Source, _valued, placed, sources_of
 from almenara.cli.terminal import is_terminal, show_json, show_rows
 from almenara.model.batch import Batch, Decoded
 from almenara.model.errors import AlmenaraError
 from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.model.time import WEEK_NS, format_time
-from almenara.notebook.anomalies import HEADS, Found, anomalies, table, weekly
+from almenara.notebook.anomalies import HEADS, Found, anomalies, table
 from almenara.notebook.detect import columns_of
-from almenara.notebook.judge import KINDS, SEVERITIES, Answers, Choice, judge
+from almenara.notebook.judge import KINDS, SEVERITIES, Answers, Choice, judge, tuning_of
 from almenara.plugin import options, registry
 
 #: Rows left out that are told one by one.
@@ -116,6 +118,19 @@ def run(order: Order) -> int:
         show_rows(list(HEADS), rows)
     _summary(console, about, len(rows))
     return 0
+
+
+def tuning_from(texts: Mapping[str, str], ignored: Sequence[str]) -> Tuning:
+    """Options on what counts, from texts such as data_range=0,100, and conditions of rows that do not. Raises
+    AlmenaraError."""
+    given: dict[str, Any] = dict(texts)
+    for name in given.keys() - {"detection_direction"}:
+        try:
+            numbers = [float(one) for one in texts[name].split(",")]
+        except ValueError as error:
+            raise AlmenaraError(f"{name}: found {texts[name]!r}, expected a number, or two: 0,100") from error
+        given[name] = numbers[0] if len(numbers) == 1 else numbers
+    return tuning_of(**given, rules=[{"conditions": one} for one in ignored])
 
 
 def _check(order: Order) -> None:

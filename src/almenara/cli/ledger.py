@@ -17,18 +17,7 @@ _PARTS = ("stored", "duplicate", "overwritten", "rejected", "dropped")
 
 def run(url: str, *, as_json: bool, token: str) -> None:
     """Ask and show. Raises AlmenaraError; also where a sum is not what its parts are."""
-    try:
-        from almenara.client import connect
-    except ModuleNotFoundError as error:
-        raise MissingExtra("almenara ledger", "notebook") from error
-    try:
-        with connect(url, token or None) as hub:
-            answer = json.loads(hub._send("GET", "/api/v1/ledger"))
-    except AlmenaraError as error:
-        if "connect(url, token=...)" not in str(error):
-            raise
-        words = str(error).replace("connect(url, token=...)", "--token or ALMENARA_TOKEN")
-        raise AlmenaraError(words) from error
+    answer = ask(url, token, "/api/v1/ledger", "almenara ledger")
     if as_json:
         show_json(answer)
     else:
@@ -38,6 +27,22 @@ def run(url: str, *, as_json: bool, token: str) -> None:
     for one in answer["sources"]:
         if (parts := sum(amount(one[name]) for name in _PARTS)) != one["received"]:
             raise AlmenaraError(f"{one['name']}: {one['received']} rows received, and what became of them is {parts}")
+
+
+def ask(url: str, token: str, path: str, who: str) -> Any:
+    """What a hub answers, as JSON. Raises AlmenaraError; MissingExtra, which names `who` asks."""
+    try:
+        from almenara.client import connect
+    except ModuleNotFoundError as error:
+        raise MissingExtra(who, "notebook") from error
+    try:
+        with connect(url, token or None) as hub:
+            return json.loads(hub._send("GET", path))
+    except AlmenaraError as error:
+        if "connect(url, token=...)" not in str(error):
+            raise
+        words = str(error).replace("connect(url, token=...)", "--token or ALMENARA_TOKEN")
+        raise AlmenaraError(words) from error
 
 
 def amount(figure: int | Mapping[str, int]) -> int:

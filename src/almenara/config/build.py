@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
+from almenara.analysis.tuning import OUTSIDE, Tuning
+from almenara.analysis.when import words_of
 from almenara.bus.contract import Bus
 from almenara.bus.embedded import EmbeddedBus
 from almenara.bus.external import ExternalBus
@@ -16,9 +18,11 @@ from almenara.codecs.json import Json
 from almenara.config.dialects import THINGS, TIMESTAMP, Stream, codec_of_stream
 from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
+from almenara.config.schema import Tuning as TuningKeys
 from almenara.model.causes import Causes
 from almenara.model.topic import ROOT, slug
 from almenara.pipeline.admission import Limits
+from almenara.pipeline.budgets import Budget, Budgets
 from almenara.pipeline.decoding import Decoding, of_transport
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.forward import Route
@@ -26,8 +30,9 @@ from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import NOT_OURS, Watch
 from almenara.pipeline.relabel import Relabeling, Step
+from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import registry
-from almenara.plugin.contracts import Collector, Notifier, Transport
+from almenara.plugin.contracts import Collector, Detector, Notifier, Transport
 from almenara.query import Matcher, parse_selector
 
 #: Topics that a standard gave to one format; a filter of [topics] that is equal or longer goes before it.
@@ -89,8 +94,12 @@ def notifiers(config: Config) -> dict[str, Notifier]:
 def options(config: Config) -> Options:
     """What the pipeline is made of."""
     data = config.data
+    budgets = Budgets([Budget(name, _matchers(one.match), one.per_week) for name, one in config.budgets.items()])
+    choices = [Chosen(_matchers(one.match), tuning_of(one)) for one in config.tuning.values()]
     return Options(
-        watches=[_watch(config, plugin) for plugin in config.detectors.values()],
+        watches=[_watch(config, plugin, choices, budgets) for plugin in config.detectors.values()],
+        budgets=budgets,
+        when=words_of(config.site.timezone, config.site.country),
         codecs=codecs(config),
         limits=Limits(data.future_s, data.retention, data.series_limit, data.new_series_per_minute),
         min_free_bytes=int(data.min_free_mb * 1e6),
@@ -100,11 +109,25 @@ def options(config: Config) -> Options:
     )
 
 
-def _watch(config: Config, plugin: Plugin) -> Watch:
-    matchers = parse_selector(plugin.match) if plugin.match else ()
-    return Watch(
-        plugin.name, tuple(matchers), lambda: plugin.build(timezone=config.site.timezone, country=config.site.country)
-    )
+def _watch(config: Config, plugin: Plugin, choices: Sequence[Chosen], budgets: Budgets) -> Watch:
+    def make() -> Detector:
+        detector: Detector = plugin.build(timezone=config.site.timezone, country=config.site.country)
+        return Tuned(detector, choices, budgets) if _is_tuned(config) else detector
+
+    return Watch(plugin.name, _matchers(plugin.match), make)
+
+
+def _is_tuned(config: Config) -> bool:
+    return bool(config.tuning or config.budgets)
+
+
+def _matchers(match: str) -> tuple[Matcher, ...]:
+    return tuple(parse_selector(match)) if match else ()
+
+
+def tuning_of(given: TuningKeys) -> Tuning:
+    """The options of a table [tuning.NAME], as analysis knows them."""
+    return Tuning.of(**{one.name: getattr(given, one.name) for one in fields(given) if one.name != "match"})
 
 
 def codecs(config: Config) -> dict[str, Decoding]:
@@ -148,11 +171,13 @@ def rules(config: Config) -> list[Rule]:
 
 def told(config: Config) -> dict[str, tuple[Matcher, ...]]:
     """Each notifier, and which alarms it is told of."""
-    return {name: tuple(parse_selector(p.match)) if p.match else () for name, p in config.notifiers.items()}
+    return {name: _matchers(p.match) for name, p in config.notifiers.items()}
 
 
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
-    causes = Causes.of((p.name, registry.load("detector", p.plugin).causes) for p in config.detectors.values())
+    more = (OUTSIDE,) if _is_tuned(config) else ()
+    causes = Causes.of((p.name, (*p.load().causes, *more)) for p in config.detectors.values())
+    causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
         causes=causes, notifiers=told(config),
@@ -166,7 +191,7 @@ def routes(config: Config, bus: Bus | None, links: Mapping[str, Transport]) -> l
         to_bus = route.to == "mqtt" and bus is not None
         send = bus.publish if to_bus and bus is not None else links[route.to].send
         topic = f"{ROOT}/route/{slug(name)}/{route.topic or '{__name__}'}" if to_bus else route.topic
-        matchers = tuple(parse_selector(route.match)) if route.match else (NOT_OURS,)
+        matchers = _matchers(route.match) or (NOT_OURS,)
         relabeling = Relabeling(route.rename, route.labels, [Step(**step) for step in route.relabel])
         made.append(Route(name, send, route.codec.build(), matchers, relabeling, topic, route.rows))
     return made

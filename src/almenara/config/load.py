@@ -18,6 +18,7 @@ from almenara.config.schema import (
     PLUGINS,
     SECTIONS,
     Agent,
+    Budget,
     Calendar,
     Data,
     Http,
@@ -27,6 +28,7 @@ from almenara.config.schema import (
     Route,
     Rule,
     Site,
+    Tuning,
 )
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
@@ -83,6 +85,8 @@ class Config:
     detectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["detectors"])
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULTS["rules"])
     notifiers: Mapping[str, Plugin] = field(default_factory=dict)
+    tuning: Mapping[str, Tuning] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=dict)
     routes: Mapping[str, Route] = field(default_factory=dict)
     dweet: Dweet = field(default_factory=Dweet)
     queue: Queue = field(default_factory=Queue)
@@ -180,7 +184,7 @@ class _Check:
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
     def all(self) -> dict[str, Any]:
-        known = ["version", *SECTIONS, *PLUGINS, "rules", "routes", "streams", "calendars"]
+        known = ["version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams"]
         for key in self.tables:
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -189,6 +193,10 @@ class _Check:
         parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables}
         if "rules" in self.tables:
             parts["rules"] = {name: self.rule(name, table) for name, table in self.named("rules")}
+        if "tuning" in self.tables:
+            parts["tuning"] = {name: self.tuning(name, table) for name, table in self.named("tuning")}
+        if "budgets" in self.tables:
+            parts["budgets"] = {name: self.budget(name, table) for name, table in self.named("budgets")}
         if "routes" in self.tables:
             parts["routes"] = {name: self.route(name, table, parts) for name, table in self.named("routes")}
         if "streams" in self.tables:
@@ -278,6 +286,31 @@ class _Check:
         if "expr" in values:
             self.expression(f"{where}.expr", values["expr"], "parse_comparison")
         return None if problems else Rule(**values)
+
+    def tuning(self, name: str, table: dict[str, Any]) -> Tuning | None:
+        """Options on what counts; imported only here: an agent has no use for them."""
+        where = join(("tuning", name))
+        values, problems = options.read(Tuning, table, where, given=())
+        self.selector(f"{where}.match", values.get("match", ""))
+        if not problems:
+            try:
+                from almenara.analysis import tuning
+
+                tuning.Tuning.of(**{key: value for key, value in values.items() if key != "match"})
+            except ValueError as error:
+                key, _, message = str(error).partition(": ")
+                problems = [Problem(f"{where}.{key}", message)]
+            except ModuleNotFoundError:
+                problems = [Problem(where, "cannot be checked without numpy", "pip install 'almenara[hub]'")]
+        self.problems += problems
+        return None if problems else Tuning(**values)
+
+    def budget(self, name: str, table: dict[str, Any]) -> Budget | None:
+        where = join(("budgets", name))
+        values, problems = options.read(Budget, table, where, given=())
+        self.selector(f"{where}.match", values.get("match", ""))
+        self.problems += problems
+        return None if problems else Budget(**values)
 
     def route(self, name: str, table: dict[str, Any], parts: Mapping[str, Any]) -> Route | None:
         """A route, its codec a `Plugin` and its relabel steps checked."""

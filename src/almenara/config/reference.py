@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from almenara.config.dialects import Stream
-from almenara.config.schema import PLUGINS, SECTIONS, Calendar, Route, Rule
+from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Route, Rule, Tuning
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
 from almenara.plugin.options import options_of
@@ -24,6 +24,12 @@ def reference() -> str:
         "## [calendars.NAME]\n",
         f"{ABOUT['calendars']}\n",
         options_table(options_of(Calendar, given=())),
+        "## [tuning.NAME]\n",
+        f"{ABOUT['tuning']}\n",
+        options_table(options_of(Tuning, given=())),
+        "## [budgets.NAME]\n",
+        f"{ABOUT['budgets']}\n",
+        options_table(options_of(Budget, given=())),
         "## [routes.NAME]\n",
         f"{ABOUT['routes']}\n",
         options_table(options_of(Route, given=())),

@@ -21,7 +21,10 @@ from almenara.query import parse_selector
 log = logging.getLogger(__name__)
 
 #: Sections that a running hub cannot take over; all others it can.
-FIXED = ("site", "http", "mqtt", "data", "detectors", "calendars", "stores", "dweet", "queue", "streams")
+FIXED = (
+    "site", "http", "mqtt", "data", "detectors", "calendars", "tuning", "budgets", "stores", "dweet", "queue",
+    "streams",
+)  # fmt: skip
 
 
 class Running:

@@ -213,6 +213,45 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tuning:
+    """What counts as an anomaly of some series, whatever the detector.
+
+    Options:
+        match: Which series, such as '{city="Mumbai"}'; empty: all. Of several that fit, the first counts.
+        detection_direction: Which side of what is expected counts.
+        min_dev_from_expected: A value nearer than this to what is expected is no anomaly; a list of two for values
+            below and above it.
+        min_rel_dev_from_expected: The same in percent of what is expected.
+        data_range: The lowest and the highest possible value, such as [0, 100]; one outside is an anomaly.
+        anomaly_score_outside_data_range: The least score of such a value.
+        rules: Tables of conditions such as "actual < 5" (of actual, typical, diff_from_typical; all must hold) and
+            actions: "skip_result", it is no anomaly; "skip_model_update", it is neither judged nor learned.
+    """
+
+    match: str = ""
+    detection_direction: Literal["both", "above_expected", "below_expected"] = "both"
+    min_dev_from_expected: float | list[float] = 0.0
+    min_rel_dev_from_expected: float | list[float] = 0.0
+    data_range: list[float] | None = None
+    anomaly_score_outside_data_range: Annotated[float, Range(1)] = 1.01
+    rules: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """How many anomalies a week are welcome.
+
+    Options:
+        match: Of which series, all together, such as '{city="Mumbai"}'; empty: all. Of several that fit a series, the
+            first counts.
+        per_week: At most about so many anomalies a week begin.
+    """
+
+    match: str = ""
+    per_week: Annotated[float, Range(1e-6)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
     """Stored rows that go on to another system, each at least once.
 

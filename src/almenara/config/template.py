@@ -9,7 +9,7 @@ from almenara.config import schema
 from almenara.config.dialects import Stream
 from almenara.config.lines import join
 from almenara.config.load import DEFAULTS
-from almenara.config.schema import PLUGINS, SECTIONS, Calendar, Plugin, Route, Rule
+from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Plugin, Route, Rule, Tuning
 from almenara.model.errors import PluginError
 from almenara.plugin import registry
 from almenara.plugin.options import Option, options_of, render
@@ -29,6 +29,8 @@ ABOUT = {
     "transports": "Further links that bring messages.",
     "collectors": "What this machine measures by itself.",
     "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
+    "tuning": "What counts as an anomaly of some series, whatever the detector; the first table that fits counts.",
+    "budgets": "How many anomalies a week are welcome; the limit is then set by how often the series have rows.",
     "rules": "When alarms are raised. Without any [rules...] there is the one below.",
     "calendars": "Days and hours on which series behave in a way of their own: it is learned, and expected again.",
     "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
@@ -39,7 +41,7 @@ ABOUT = {
 
 
 #: Sections of named tables without an example.
-_KEYS_OF = {"calendars": Calendar, "routes": Route, "streams": Stream}
+_KEYS_OF = {"calendars": Calendar, "tuning": Tuning, "budgets": Budget, "routes": Route, "streams": Stream}
 
 
 def template() -> str:
@@ -54,6 +56,8 @@ def template() -> str:
         "collectors",
         "detectors",
         "calendars",
+        "tuning",
+        "budgets",
         "rules",
         "notifiers",
         "transports",

@@ -56,6 +56,8 @@ class Seasonal:
         "has been in this state for far longer than usual",
         "changes far more often than usual",
     )
+    #: Of these, those that are not about how far a value is from what is expected.
+    other_causes = (6,)
     #: How much stored history a replay needs to say what the live detector says.
     warmup_s = 28 * DAY_NS // NS
 
@@ -71,6 +73,7 @@ class Seasonal:
             raise ValueError(f"p_limit: must be from 1e-12 to 0.01; got {p_limit!r}")
         if not 0 < accept_after_s < float("inf"):
             raise ValueError(f"accept_after_s: must be a positive number of seconds; got {accept_after_s!r}")
+        self.p_limit = p_limit
         self._zone = site_zone(timezone, country)
         depth = depth_of(p_limit / 2)  # two views may each be wrong, so each gets half
         self._options = np.array([depth, depth, accept_after_s, p_limit])

@@ -96,7 +96,9 @@ class Verdict:
     the limit. yhat, lower, upper: float64[n], what was expected and the band that belongs to p_limit; NaN not ready.
     share: float64[n], the part of a joint anomaly that this row carries (1 where rows are judged alone). cause:
     int16[n], index into the detector's `causes`; -1 none. value: float64[n], what was judged where that is not the
-    rows' own value: of counters the rate a second; None: it is. Detectors leave it to the hub.
+    rows' own value: of counters the rate a second; None: it is. nth: int32[n], of rows over the limit which one of
+    their anomaly they are, 1 where it begins (`almenara.analysis.alerts`), 0 for others; None: not counted. Detectors
+    leave both to the hub. notes: by row, what a detector adds in words to the cause, such as since when.
     """
 
     score: Column
@@ -106,6 +108,8 @@ class Verdict:
     share: Column
     cause: Column
     value: Column | None = None
+    nth: Column | None = None
+    notes: Mapping[int, str] = field(default_factory=dict)
 
     def judged(self, batch: Batch) -> Column:
         """float64[n]: the values that were judged."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from almenara.model.series import Series
 from almenara.notebook.frames import frame_of
-from almenara.notebook.judge import SEVERITIES, Answers, Choice, judge
+from almenara.notebook.judge import SEVERITIES, Answers, Choice, judge, tuning_of
 from almenara.notebook.tables import Table, table_of
 
 
@@ -27,6 +27,11 @@ def detect(
     kinds: Mapping[str, str] | None = None,
     p_limit: float | None = None,
     budget_per_week: float | None = None,
+    detection_direction: str = "both",
+    min_dev_from_expected: float | Sequence[float] = 0.0,
+    min_rel_dev_from_expected: float | Sequence[float] = 0.0,
+    data_range: Sequence[float] | None = None,
+    rules: Sequence[Mapping[str, Any]] = (),
     plot: str | Path | None = None,
 ) -> Any:
     """Judge every row of a pandas or polars DataFrame, as a hub would have done when the row arrived.
@@ -45,7 +50,15 @@ def detect(
     count. time, value, series: titles of columns, where they cannot be told; several `series` are labels. kinds:
     {"name": "counter"} where a name does not end in `_total`. p_limit: how likely a usual row is to be flagged;
     budget_per_week: the same as a number of rows a week, of all series together. plot: a file to draw into, .html or
-    .png. Raises AlmenaraError: what was found, and what was expected.
+    .png.
+
+    What counts as an anomaly: detection_direction, "above_expected" or "below_expected" for one side only;
+    min_dev_from_expected, the least distance from what is expected, for both sides or [below, above], and
+    min_rel_dev_from_expected, the same in percent of it; data_range, [lowest, highest] possible value, one outside is
+    an anomaly; rules, such as [{"conditions": ["actual < 5"], "actions": ["skip_result"]}], of actual, typical and
+    diff_from_typical, with the actions skip_result and skip_model_update.
+
+    Raises AlmenaraError: what was found, and what was expected.
     """
     if plot is not None:  # what draws takes long to import
         from almenara.notebook import picture
@@ -53,7 +66,9 @@ def detect(
         picture.check(Path(plot))
     frame = frame_of(df)
     table = table_of(frame, time, value, series)
-    choice = Choice(detector, options, timezone, country, p_limit, budget_per_week, kinds)
+    given = (detection_direction, min_dev_from_expected, min_rel_dev_from_expected, data_range)
+    tuning = tuning_of(*given, rules=rules)
+    choice = Choice(detector, options, timezone, country, p_limit, budget_per_week, kinds, tuning)
     answers = judge(table.keys, table.id, table.time, table.value, choice)
     if plot is not None:
         picture.save(Path(plot), table.keys, table.id, table.time, answers)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
+from almenara.analysis.alerts import Anomalies
+from almenara.analysis.tuning import Tuning
+from almenara.analysis.when import words_of
 from almenara.model.alarm import Severity
 from almenara.model.batch import Batch
-from almenara.model.causes import Causes, why
+from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.model.time import WEEK_NS
 from almenara.notebook.frames import NO_TIME
+from almenara.pipeline.budgets import Budget, Budgets
 from almenara.pipeline.kinds import HISTOGRAM, as_judged, kind_of
+from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options, registry
 
 #: Kinds that a user may give series.
@@ -29,7 +34,8 @@ _PLAIN = ("", "Not learned yet", "No value", "No time", "Not a finite number", "
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which detector, with which options; p_limit comes from `budget_per_week`, anomalies of all series, if given."""
+    """Which detector, with which options, and what counts. budget_per_week: anomalies of all series; the score is then
+    scaled to the p_limit that it comes to."""
 
     detector: str = "seasonal"
     options: Mapping[str, Any] | None = None
@@ -38,6 +44,7 @@ class Choice:
     p_limit: float | None = None
     budget_per_week: float | None = None
     kinds: Mapping[str, str] | None = None
+    tuning: Tuning = field(default_factory=Tuning)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,8 +52,9 @@ class Answers:
     """What a detector said of m samples, in their order.
 
     value: float64[m], what was judged, of counters the rate a second. score, yhat, lower, upper: float64[m], NaN = not
-    judged. cause: int16[m]. alert: bool[m], the first row of an anomaly. level: int64[m], index into SEVERITIES. plain:
-    int64[m], index into the words for rows without an anomaly. per_week: rows of all series a week.
+    judged. cause: int16[m]. nth: int32[m], of rows over the limit which one of their anomaly. alert: bool[m], the first
+    row of an anomaly. level: int64[m], index into SEVERITIES. plain: int64[m], index into the words for rows without an
+    anomaly. time: int64[m]. notes: what the detector adds to causes, by sample. per_week: rows of all series a week.
     """
 
     value: np.ndarray
@@ -55,22 +63,25 @@ class Answers:
     lower: np.ndarray
     upper: np.ndarray
     cause: np.ndarray
+    nth: np.ndarray
+    time: np.ndarray
     alert: np.ndarray
     level: np.ndarray
     plain: np.ndarray
     causes: Causes
     per_week: float
     p_limit: float | None
+    notes: Mapping[int, str]
 
     def why(self) -> tuple[np.ndarray, list[str]]:
         """(int64[m], texts): a sentence for each anomaly, why others have no score, empty for what is as usual."""
         rows = np.flatnonzero(self.level)
         which, texts = self.plain.copy(), list(_PLAIN)
         which[rows] = np.arange(len(texts), len(texts) + len(rows))
-        columns = (self.value, self.score, self.lower, self.upper, self.cause)
-        words, known = self.causes.words, len(self.causes.words)
-        for value, score, lower, upper, cause in zip(*(c[rows].tolist() for c in columns), strict=True):
-            texts.append(why(value, score, lower, upper, words[cause] if 0 <= cause < known else ""))
+        columns = (self.value, self.score, self.yhat, self.lower, self.upper, self.cause)
+        beside = zip(*(c[rows].tolist() for c in (self.time, self.nth)), rows.tolist(), strict=True)
+        for row, (time, nth, k) in zip(zip(*(c[rows].tolist() for c in columns), strict=True), beside, strict=True):
+            texts.append(self.causes.sentence(*row, time=time, nth=nth, note=self.notes.get(k, "")))
         return which, texts
 
 
@@ -99,17 +110,31 @@ def judge(keys: Sequence[bytes], id: np.ndarray, time: np.ndarray, value: np.nda
     judged = as_judged(batch, kind)
     said = detector.step(judged)
     over = said.score >= 1
-    found = [np.asarray(c) for c in (judged.value, said.score, said.yhat, said.lower, said.upper, said.cause)]
+    nth = Anomalies().step(judged.id, said.score)
+    found = [np.asarray(c) for c in (judged.value, said.score, said.yhat, said.lower, said.upper, said.cause, nth)]
     alert = np.zeros(len(id), np.bool_)
-    alert[rows if rows is not None else slice(None)] = _starts(judged.id, said.score, over)
+    alert[rows if rows is not None else slice(None)] = nth == 1
     level = np.searchsorted(_LIMITS, np.where(over, said.score, 0), side="right")
+    notes = said.notes if rows is None else {int(rows[k]): text for k, text in said.notes.items()}
     if at is not None:
         found = [_spread(column, at, usable) for column in found]
         level = _spread(level, at, usable)
     plain[(plain == 0) & np.isnan(found[1])] = 1
-    causes = Causes.of([(choice.detector, detector.causes)])
-    value, score, yhat, lower, upper, cause = found
-    return Answers(value, score, yhat, lower, upper, cause, alert, level, plain, causes, per_week, p_limit)
+    causes = replace(
+        Causes.of([(choice.detector, detector.causes)]), when=words_of(choice.timezone or "UTC", choice.country)
+    )
+    value, score, yhat, lower, upper, cause, nth = found
+    return Answers(
+        value, score, yhat, lower, upper, cause, nth, time, alert, level, plain, causes, per_week, p_limit, notes
+    )
+
+
+def tuning_of(*given: Any, **named: Any) -> Tuning:
+    """`Tuning.of`; mistakes as AlmenaraError."""
+    try:
+        return Tuning.of(*given, **named)
+    except (ValueError, TypeError) as error:
+        raise AlmenaraError(str(error)) from error
 
 
 def _in_order(id: np.ndarray, time: np.ndarray, usable: np.ndarray) -> tuple[np.ndarray | None, np.ndarray | None]:
@@ -143,18 +168,6 @@ def _spread(column: np.ndarray, at: np.ndarray, usable: np.ndarray) -> np.ndarra
     nothing = {"f": np.nan, "i": -1 if column.dtype == np.int16 else 0}[column.dtype.kind]
     out = np.full(len(usable), nothing, column.dtype)
     out[usable] = column[at]
-    return out
-
-
-def _starts(id: np.ndarray, score: np.ndarray, over: np.ndarray) -> np.ndarray:
-    """bool[n]: rows over the limit whose last judged row before, of the same series, was not. Rows that were not
-    judged, such as missing values, end no anomaly."""
-    rows = np.flatnonzero(~np.isnan(score))
-    now, ids = over[rows], np.asarray(id)[rows]
-    begins = now.copy()
-    begins[1:] &= ~(now[:-1] & (ids[1:] == ids[:-1]))
-    out = np.zeros(len(score), np.bool_)
-    out[rows] = begins
     return out
 
 
@@ -206,6 +219,17 @@ def _p_limit(choice: Choice, per_week: float) -> float | None:
 
 
 def _detector(choice: Choice, p_limit: float | None) -> Any:
+    """The detector, with all that was chosen; a budget is a limit of the answers, not of what is learned."""
+    budgeted = choice.budget_per_week is not None
+    detector = _plain(choice, None if budgeted else p_limit)
+    if choice.tuning.is_plain and not budgeted:
+        return detector
+    budgets = Budgets([Budget("", (), choice.budget_per_week)] if choice.budget_per_week is not None else [])
+    budgets.limits = np.full(len(budgets.all), p_limit if budgeted else np.nan)
+    return Tuned(detector, [Chosen((), choice.tuning)], budgets)
+
+
+def _plain(choice: Choice, p_limit: float | None) -> Any:
     cls = registry.load("detector", choice.detector)
     table = dict(choice.options or {})
     given = {"timezone": choice.timezone, "country": choice.country or None, "p_limit": p_limit}

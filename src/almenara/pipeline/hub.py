@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -28,6 +28,7 @@ from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyRe
 from almenara.model.time import EARLIEST_NS, LATEST_NS, NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
+from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoders, Decoding
@@ -76,6 +77,8 @@ class Options:
     codecs: Mapping[str, Decoding] = field(default_factory=dict)
     limits: Limits = field(default_factory=Limits)
     min_free_bytes: int = 0
+    when: Callable[[int], str] | None = None  # a time in words, as the site's clocks and calendars have it
+    budgets: Budgets = field(default_factory=lambda: Budgets(()))
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
 
 
@@ -145,7 +148,9 @@ class Pipeline:
         take_up(self.index, self._committer.series_log)
         for segment in left:
             self._check_series(segment)
-        self._judge = Judge(self.index, self.options.watches, self.counters, self.metadata)
+        self._judge = Judge(
+            self.index, self.options.watches, self.counters, self.metadata, self.options.budgets
+        )  # fmt: skip
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
@@ -403,9 +408,10 @@ class Pipeline:
         """What a detector (the first, unless named) says of stored rows in [start, end) of these series."""
         await self.settle()
         watch = self._watch(detector)
-        return await self._in_reader(
+        found: Replayed = await self._in_reader(
             lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata)
         )
+        return replace(found, causes=replace(found.causes, when=self.options.when))
 
     def _in_reader(self, work: Callable[[], object]) -> asyncio.Future:
         return self._loop.run_in_executor(self._readers.pool, work)
@@ -454,7 +460,11 @@ class Pipeline:
     @property
     def causes(self) -> Causes:
         """What the causes of verdicts point into, and whose they are."""
-        return self._judge.causes
+        return replace(self._judge.causes, when=self.options.when)
+
+    def budgets(self) -> list[Kept]:
+        """How each alarm budget is kept."""
+        return self._judge.budgets_kept()
 
     # --- how it is doing
 

@@ -10,14 +10,17 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from almenara._compiled import njit
+from almenara.analysis.alerts import Anomalies
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesTable, encode_key
+from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import NAME, Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.runs import crossings
+from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
 from almenara.query import Matcher
 
@@ -52,11 +55,16 @@ def empty_verdict(n: int) -> Verdict:
     return Verdict(score, yhat, lower, upper, np.ones(n), np.full(n, -1, np.int16))
 
 
-def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> None:
+def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> Verdict:
     """Put what a detector says of `rows` into the verdict of all, where its score is higher or the only one."""
     higher = ~(said.score <= verdict.score[rows])
     for column in COLUMNS:
         getattr(verdict, column)[rows[higher]] = getattr(said, column)[higher]
+    if not verdict.notes and not said.notes:  # the usual case
+        return verdict
+    gone = set(rows[higher].tolist())
+    notes = {row: text for row, text in verdict.notes.items() if row not in gone}
+    return replace(verdict, notes=notes | {int(rows[k]): text for k, text in said.notes.items() if higher[k]})
 
 
 def _writable(verdict: Verdict) -> Verdict:
@@ -71,7 +79,9 @@ def _spread(said: Verdict, mine: np.ndarray) -> Verdict:
     count = _spread_rows(mine, *told, np.asarray(said.cause, np.int16), columns, share, cause)
     if count != len(said):
         raise ValueError(f"a verdict of {len(said)} rows for {count} rows to judge")
-    return Verdict(columns[0], columns[1], columns[2], columns[3], share, cause)
+    rows = np.flatnonzero(mine) if said.notes else NO_ROWS
+    notes = {int(rows[k]): text for k, text in said.notes.items()}
+    return Verdict(columns[0], columns[1], columns[2], columns[3], share, cause, notes=notes)
 
 
 # Passes over a whole segment are compiled: in numpy each makes an array of 8 bytes a row.
@@ -134,9 +144,11 @@ class Judge:
 
     def __init__(
         self, index: SeriesIndex, watches: Sequence[Watch], counters: Counters,
-        metadata: KnownMetadata | None = None,
+        metadata: KnownMetadata | None = None, budgets: Budgets | None = None,
     ):  # fmt: skip
         self._index, self._counters = index, counters
+        self.budgets = budgets or Budgets(())
+        self._budget_of = Groups([one.matchers for one in self.budgets.all])
         self.watches = tuple(watches)
         self.detectors: dict[str, Detector] = {w.name: w.make() for w in watches}
         self._selectors = {w.name: Selector(index, (*w.matchers, NOT_OURS)) for w in watches}
@@ -146,6 +158,7 @@ class Judge:
         self._late = np.zeros(0, np.int64)  # late rows since the series was last judged again
         self._late_s = 0.0  # when the latest of them came
         self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
+        self._anomaly = Anomalies()  # that each series is in
         self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
         self._makers = {w.name: w.make for w in watches}
         self.blank = [w.name for w in watches]  # detectors that went on from no snapshot
@@ -190,9 +203,19 @@ class Judge:
             if verdict is None:
                 verdict = said if every_row else _spread(said, mine)
             else:
-                verdict = _writable(verdict)
-                _take_higher(verdict, said, np.arange(len(batch)) if every_row else rows)
-        return replace(verdict or empty_verdict(len(batch)), value=rates), [b for b in made if len(b)]
+                verdict = _take_higher(_writable(verdict), said, np.arange(len(batch)) if every_row else rows)
+        verdict = verdict or empty_verdict(len(batch))
+        nth = self._anomaly.step(batch.id, verdict.score)
+        if self.budgets.all:
+            self.budgets.step(batch.id, batch.time, batch.value, np.flatnonzero(nth == 1), self._budget_groups)
+        return replace(verdict, value=rates, nth=nth), [b for b in made if len(b)]
+
+    def _budget_groups(self) -> np.ndarray:
+        return self._budget_of.of(self._index)
+
+    def budgets_kept(self) -> list[Kept]:
+        """How each alarm budget is kept."""
+        return self.budgets.kept(self._budget_groups())
 
     def _note_late(self, id: np.ndarray) -> None:
         self._late = grown(self._late, len(self._index), 0)
@@ -232,6 +255,8 @@ class Judge:
         own = (
             {"last": self._last.copy(), "late": self._late.copy()}
             | self._rates.state()
+            | {f"anomaly_{name}": column for name, column in self._anomaly.state().items()}
+            | self.budgets.state()
             | {f"over_{name}": over.copy() for name, over in self._over.items()}
         )
         found = {"": own}
@@ -247,6 +272,9 @@ class Judge:
         self._last = np.array(state[""]["last"], np.int64)
         self._late = np.array(state[""].get("late", ()), np.int64)
         self._rates.restore(state[""])
+        if "anomaly_rows" in state[""]:
+            self._anomaly.restore(state[""]["anomaly_rows"], state[""]["anomaly_calm"])
+        self.budgets.restore(state[""])
         for name, detector in self.detectors.items():
             over = state[""].get(f"over_{name}")
             self._over[name] = np.zeros(0, np.bool_) if over is None else np.array(over, np.bool_)
@@ -328,6 +356,9 @@ class Judge:
         ids = batch.id[last]
         self._last[ids] = np.maximum(self._last[ids], batch.time[last])
         over[ids] = said.score[last] >= 1
+        again = Anomalies()
+        again.step(batch.id, said.score)
+        self._anomaly.adopt(ids, again)
 
 
 class _AnomalySeries:

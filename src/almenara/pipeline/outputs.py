@@ -100,7 +100,7 @@ class Outputs:
                 asked[: len(mask)] |= mask[: len(asked)]
             ready = asked[judged.batch.id] if len(judged.batch) else np.zeros(0, np.bool_)
             for at in self._limited(np.flatnonzero(ready)):
-                yield "judged", judged_message(*self._row(judged, at))
+                yield "judged", judged_message(*self._row(judged, at)[:3])
 
     def _anomalies(self, judged: Judged) -> np.ndarray:
         """Rows over the limit, and the first of a series that is back under it."""
@@ -113,9 +113,12 @@ class Outputs:
             self._hub.counters.add("almenara_unpublished_total", len(rows) - MAX_ROWS, reason="too many")
         return rows[-MAX_ROWS:].tolist()
 
-    def _row(self, judged: Judged, at: int) -> tuple[Series, int, Evidence]:
+    def _row(self, judged: Judged, at: int) -> tuple[Series, int, Evidence, int]:
         batch, verdict = judged.batch, judged.verdict
         columns = (verdict.judged(batch), verdict.score, verdict.yhat, verdict.lower, verdict.upper)
         value, score, yhat, lower, upper = (float(column[at]) for column in columns)
-        evidence = self._hub.causes.evidence(value, score, yhat, lower, upper, int(verdict.cause[at]))
-        return batch.series[int(batch.id[at])], int(batch.time[at]), evidence
+        time, nth = int(batch.time[at]), 0 if verdict.nth is None else int(verdict.nth[at])
+        evidence = self._hub.causes.evidence(
+            value, score, yhat, lower, upper, int(verdict.cause[at]), time=time, nth=nth, note=verdict.notes.get(at, "")
+        )
+        return batch.series[int(batch.id[at])], time, evidence, nth

@@ -5,12 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 import numpy as np
 
+from almenara.analysis.alerts import Anomalies
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.model.errors import QueryError, QueryTooLarge
 from almenara.model.series import Series, SeriesTable, encode_key
 from almenara.model.time import NS
@@ -28,7 +30,8 @@ MAX_ROWS = 20_000_000
 MAX_REPLAYED_SERIES = 1_000
 
 #: Virtual series, replayed when somebody asks: name -> column of the verdict.
-VIRTUAL = {"anomaly_score": "score", "yhat": "yhat", "yhat_lower": "lower", "yhat_upper": "upper"}
+VIRTUAL = {"anomaly_score": "score", "anomaly_alert": "nth", "yhat": "yhat", "yhat_lower": "lower",
+           "yhat_upper": "upper"}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,7 +44,7 @@ class Replayed:
 
     batch: Batch
     verdict: Verdict
-    causes: Sequence[str] = ()
+    causes: Causes = field(default_factory=Causes)
 
 
 class Readers:
@@ -91,14 +94,19 @@ def replay(
     warmup_ns = int(getattr(detector, "warmup_s", 28 * 86_400) * NS)
     rows = _checked(reader.read(Selection(index, ids), start - warmup_ns, end))
     # Slots of a detector are by id, so the few series get small ids of their own.
-    local = np.searchsorted(ids, rows.id).astype(np.int32)
+    local = np.asarray(np.searchsorted(ids, rows.id), np.int32)
     table = SeriesTable.of(index.keys[i] for i in ids.tolist())
     mine = as_judged(Batch(table, local, rows.time, rows.value), kinds_of(index, known, ids))
     verdict = detector.step(mine) if len(rows) else empty_verdict(0)
+    nth = Anomalies().step(local, verdict.score)
     shown = np.flatnonzero(np.asarray(rows.time) >= start)
     columns = (verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.share, verdict.cause)
     rows = Batch(index, rows.id[shown], rows.time[shown], mine.value[shown])
-    return Replayed(rows, Verdict(*(c[shown] for c in columns)), detector.causes)
+    told = ((row, text) for row, text in verdict.notes.items() if mine.time[row] >= start)
+    notes = {int(np.searchsorted(shown, row)): text for row, text in told}
+    score, yhat, lower, upper, share, cause = (c[shown] for c in columns)
+    said = Verdict(score, yhat, lower, upper, share, cause, nth=nth[shown], notes=notes)
+    return Replayed(rows, said, Causes.of([(watch.name, detector.causes)]))
 
 
 def _checked(batch: Batch) -> Batch:
@@ -112,7 +120,8 @@ class _Replayer(Protocol):
 
 
 class StoredRows:
-    """The source of queries: stored series, and the virtual ones `anomaly_score`, `yhat`, `yhat_lower`, `yhat_upper`.
+    """The source of queries: stored series, and the virtual ones `anomaly_score`, `anomaly_alert` (1 where an anomaly
+    begins, else 0), `yhat`, `yhat_lower`, `yhat_upper`.
 
     A virtual series has the labels of the series it is about, and `of`, its name:
     `anomaly_score{of="cpu_usage",host="a"}`.
@@ -137,10 +146,17 @@ class StoredRows:
         about = [_about(m) for m in matchers if m.label not in (NAME, "detector")]
         replayed = self._replayer(detector, self._index.select(about), start, end)
         column = getattr(replayed.verdict, VIRTUAL[name])
+        if name == "anomaly_alert":
+            column = alert_of(replayed.verdict)
         ready = np.flatnonzero(~np.isnan(column))
         ids, local = np.unique(replayed.batch.id[ready], return_inverse=True)
         table = SeriesTable.of(_virtual_key(name, self._index[i]) for i in ids.tolist())
         return Batch(table, local.astype(np.int32), replayed.batch.time[ready], column[ready])
+
+
+def alert_of(verdict: Verdict) -> np.ndarray:
+    """float64[n]: 1 where an anomaly begins, 0 for other judged rows, NaN for those that are not judged."""
+    return np.where(np.isnan(verdict.score), np.nan, np.asarray(verdict.nth) == 1)
 
 
 def _about(matcher: Matcher) -> Matcher:

@@ -144,7 +144,9 @@ class Detector(Protocol):
     def restore(self, arrays: Mapping[str, Column]) -> None:
         """Go on from what `state` gave. Raises ValueError where the arrays do not fit this version or these options."""
 
-    # A detector may also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is then on
+    # A detector may have `p_limit: float`, the probability that belongs to a score of 1 (1e-4 where it does not say),
+    # and `other_causes`, the numbers of causes that are not about how far a value is from what is expected. It may
+    # also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is then on
     # what `other`, made with the same options, has learned of its series i. Where late rows have changed the past of a
     # series it is judged again so; without `adopt` late rows are only stored.
 

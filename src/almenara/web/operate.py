@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -96,6 +97,11 @@ class Operate:
         recent = await asyncio.to_thread(jobs.runs.recent, limit)
         told = [{"name": job.name, "every_s": job.every_s, "next_ms": at // _MS} for job, at in jobs.next_turns()]
         return json_response({"jobs": told, "recent": [run_row(one) for one in recent]})
+
+    async def budgets(self, request: Request) -> Response:
+        """GET /api/v1/budgets: alarm budgets, how many anomalies began lately, and their rate a week with its 95 %
+        interval."""
+        return json_response([asdict(one) for one in self._pipeline.budgets()])
 
     async def again(self, request: Request) -> Response:
         """POST /api/v1/judge-again: have series learned anew from stored rows; GET: how many wait for it."""

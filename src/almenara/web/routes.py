@@ -100,6 +100,7 @@ def _operations(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/ledger", _GET, operate.ledger),
         Endpoint("/api/v1/events", _GET, operate.events, ("start", "end", "match[]", "limit")),
         Endpoint("/api/v1/jobs", _GET, operate.jobs, ("limit",)),
+        Endpoint("/api/v1/budgets", _GET, operate.budgets),
         Endpoint("/api/v1/judge-again", _BOTH, operate.again, ("match[]",)),
         Endpoint("/api/v1/status", _GET, operate.status),
         Endpoint("/api/v1/demo/break", _POST, operate.demo_break),

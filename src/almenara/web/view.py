@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from starlette.responses import Response
 from almenara.analysis.decimate import extremes
 from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
-from almenara.model.causes import why
+from almenara.model.causes import Causes
 from almenara.model.time import HOUR_NS
 from almenara.pipeline.kinds import COUNTER, as_judged, kind_of
 from almenara.plot.gaps import gaps, with_gaps
@@ -91,7 +91,7 @@ class View:
 
 
 def judged_chart(
-    batch: Batch, verdict: Verdict, start: int, end: int, width: int, causes: Sequence[str] = ()
+    batch: Batch, verdict: Verdict, start: int, end: int, width: int, causes: Causes | None = None
 ) -> dict[str, Any]:
     """Columns of a chart from rows and what the detector says of them: extremes of every pixel, and every anomaly."""
     time, value, score = (np.asarray(column) for column in (batch.time, batch.value, verdict.score))
@@ -100,7 +100,7 @@ def judged_chart(
     middles, next_ns = gaps(time, (end - start) / width)
     return {
         **_drawn(time[at], {"values": value[at], **columns}, middles, next_ns),
-        "anomalies": anomalies(time, value, verdict, causes),
+        "anomalies": anomalies(time, value, verdict, causes or Causes()),
         "decimated": len(at) < len(time),
     }
 
@@ -111,10 +111,8 @@ def _drawn(time: np.ndarray, columns: Mapping[str, np.ndarray], middles: np.ndar
     return {"times": found.pop("time") / _MS, **found, "gap_ms": next_ns / _MS if np.isfinite(next_ns) else None}
 
 
-def anomalies(
-    time: np.ndarray, value: np.ndarray, verdict: Verdict, causes: Sequence[str] = ()
-) -> list[dict[str, Any]]:
-    """The rows with a score of at least 1 in order of time, with what was expected.
+def anomalies(time: np.ndarray, value: np.ndarray, verdict: Verdict, causes: Causes) -> list[dict[str, Any]]:
+    """The rows with a score of at least 1 in order of time, with what was expected; `alert`: an anomaly begins there.
 
     Of more than MAX_ANOMALIES the worst one of each of so many equal parts of the time, so that none is without.
     """
@@ -125,19 +123,14 @@ def anomalies(
         part = since // -(-(since[-1] + 1) // MAX_ANOMALIES)
         order = np.lexsort((score[at], part))
         at = np.sort(at[order[np.append(part[1:] != part[:-1], True)]])
-    said = (verdict.yhat, verdict.lower, verdict.upper, verdict.cause)
+    nth_of = np.zeros(len(score), np.int32) if verdict.nth is None else verdict.nth
+    said = (verdict.yhat, verdict.lower, verdict.upper, verdict.cause, nth_of, np.arange(len(score)))
     columns = (time, value, score, *(np.asarray(column) for column in said))
     found = []
-    for t, v, s, yhat, lower, upper, cause in zip(*(column[at].tolist() for column in columns), strict=True):
+    for t, v, s, yhat, lower, upper, cause, nth, k in zip(*(column[at].tolist() for column in columns), strict=True):
+        told = causes.sentence(v, s, yhat, lower, upper, cause, time=t, nth=nth, note=verdict.notes.get(k, ""))
         row = {"time": t / _MS, "value": v, "score": s, "severity": Severity.of_score(s).value, "yhat": yhat}
-        found.append(
-            {
-                **row,
-                "lower": lower,
-                "upper": upper,
-                "why": why(v, s, lower, upper, causes[cause] if 0 <= cause < len(causes) else ""),
-            }
-        )
+        found.append({**row, "lower": lower, "upper": upper, "alert": nth == 1, "why": told})
     return found
 
 

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from almenara.analysis.alerts import QUIET_ROWS, Anomalies
 from almenara.model.time import DAY_NS
 
 #: Rows without one over the limit after which the next is a new alert.
-MERGE = 7
+MERGE = QUIET_ROWS
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +95,9 @@ class Outcome:
         return self.false_alerts / self.series_weeks if self.series_weeks else 0.0
 
 
-def alerts(flags: Any, merge: int = MERGE) -> Any:
+def alerts(flags: Any) -> Any:
     """Rows at which alerts begin in one series: int64[k] from bool[n]."""
-    rows = np.flatnonzero(flags)
-    return rows[np.diff(rows, prepend=-merge - 2) > merge]
+    return np.flatnonzero(Anomalies().step(np.zeros(len(flags), np.int32), np.asarray(flags, float)) == 1)
 
 
 def outcome(case: Case, planted: Planted, score: Any, limit: float = 1.0) -> Outcome:

@@ -17,19 +17,23 @@ export function rowAt(columns, anomalies, i) {
 
 const known = (...values) => values.find((v) => v !== null && v !== undefined && !Number.isNaN(v)) ?? NaN;
 
-/** The hub's sentence is "Fell suddenly: 3.2, expected 5 to 15": what stands before the figures, or nothing where it is of another kind. */
-export const causeOf = (why = "") => /^(.*): [-\d.,e+]+(, expected .*)?$/.exec(why)?.[1] ?? "";
+/** The hub's sentence is "Fell suddenly: 3.2, 68% below the usual 10, expected 5 to 15 (sample 2 of this anomaly)". */
+const SENTENCE = /^(.*): [-\d.,e+]+(, .* the usual \S+?)?(, expected .*?)?( \(sample \d+ of this anomaly\))?$/;
+
+/** What stands before its figures, or nothing where it is of another kind. */
+export const causeOf = (why = "") => SENTENCE.exec(why)?.[1] ?? "";
 
 /** The hub's sentence with units: "Fell suddenly: 3.2 °C, expected 5 to 15 °C". */
 export function sentenceOf({ value, lower, upper, why = "" }, unit = "") {
   const row = { value: known(value), lower: known(lower), upper: known(upper) };
-  const outside = row.value > row.upper || row.value < row.lower;
+  const outside = (row.value > row.upper || row.value < row.lower) && (!why || why.includes(", expected "));
   const cause = causeOf(why) || (why || !outside ? "" : row.value > row.upper ? "Higher than usual" : "Lower than usual");
   if (!cause || Number.isNaN(row.value)) return why;
   const passed = row.value > row.upper ? row.upper : row.lower;
   let digits = 3;  // as many as tell the value from the limit that it passed
   while (outside && digits < 9 && quantity(row.value, unit, digits) === quantity(passed, unit, digits)) digits++;
-  return `${cause}: ${quantity(row.value, unit, digits)}${outside ? `, expected ${band(row, unit, digits)}` : ""}`;
+  const [, , usual = "", , sample = ""] = SENTENCE.exec(why) ?? [];
+  return `${cause}: ${quantity(row.value, unit, digits)}${usual}${outside ? `, expected ${band(row, unit, digits)}` : ""}${sample}`;
 }
 
 /** "27.6 to 29.4 °C" */
