@@ -57,7 +57,7 @@ class Seasonal:
         "changes far more often than usual",
     )
     #: Of these, those that are not about how far a value is from what is expected.
-    other_causes = (6,)
+    other_causes = (6, 7, 8, 9, 10)
     #: How much stored history a replay needs to say what the live detector says.
     warmup_s = 28 * DAY_NS // NS
 
