@@ -54,7 +54,7 @@ class Mosquitto:
         program = shutil.which("mosquitto", path=PROGRAM_FOLDERS)
         assert program is not None
         self.process = subprocess.Popen([program, "-c", str(self.folder / "conf")], stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
                 return
@@ -83,7 +83,7 @@ async def mosquitto_pub(address: str, *arguments: str) -> int:
     process = await asyncio.create_subprocess_exec(
         "mosquitto_pub", "-h", "127.0.0.1", "-p", port, *arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    return await asyncio.wait_for(process.wait(), 20)
+    return await asyncio.wait_for(process.wait(), 60)
 
 
 async def mosquitto_sub(address: str, *arguments: str) -> list[str]:
@@ -93,7 +93,7 @@ async def mosquitto_sub(address: str, *arguments: str) -> list[str]:
         "mosquitto_sub", "-h", "127.0.0.1", "-p", port, "-v", *arguments,
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
-    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    out, _ = await asyncio.wait_for(process.communicate(), 60)
     return out.decode().splitlines()
 
 
@@ -114,7 +114,7 @@ async def reading(bus: Bus, resume: int = -1) -> AsyncIterator[list[Packet]]:
         yield heard
     finally:
         await bus.stop()
-        await asyncio.wait_for(reader, 10)
+        await asyncio.wait_for(reader, 60)
 
 
 def embedded(folder: Path, **options: Any) -> EmbeddedBus:
@@ -126,7 +126,7 @@ async def send_all(address: str, messages: Iterable[tuple[str, bytes, int]]) -> 
     """Send (topic, payload, QoS 0 or 1) in this order; returns when the broker has all."""
     device = Mqtt(url=f"mqtt://127.0.0.1:{address.rpartition(':')[2]}")
     sending = [asyncio.create_task(device.send(t, p, qos=q)) for t, p, q in messages]
-    await asyncio.wait_for(asyncio.gather(*sending), 30)
+    await asyncio.wait_for(asyncio.gather(*sending), 60)
     await device.close()
 
 

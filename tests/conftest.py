@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from almenara.testing import process
 
 PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 #: Begins the reason why a test is left out.
@@ -79,10 +80,5 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """A function that gives a TCP port of 127.0.0.1 that nobody has now."""
-
-    def give() -> int:
-        with socket.create_server(("127.0.0.1", 0)) as server:
-            return server.getsockname()[1]
-
-    return give
+    """A function that gives a TCP port of 127.0.0.1 that nobody has now, nor is given by the system."""
+    return process.free_port

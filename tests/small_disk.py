@@ -31,7 +31,7 @@ def small_disk(folder: Path, size_mb: int) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        _, said = guard.communicate(timeout=20)
+        _, said = guard.communicate(timeout=60)
         assert guard.returncode == 0, f"{folder} is still mounted: {said}"
 
 

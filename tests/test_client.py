@@ -120,7 +120,7 @@ def hub() -> Iterator[Hub]:
     hub.url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     yield hub
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
 
 
 @pytest.fixture

@@ -313,15 +313,15 @@ def test_an_alarm_that_the_clock_fired_is_not_told_again(path: Path) -> None:
 def test_a_storm_of_ten_thousand_alarms_takes_seconds_and_then_costs_little(path: Path) -> None:
     table, n = Table(10_000), 10_000
     one = book(path, table, Rule("hot", "cpu > 90"), notifiers=["mail"])
-    began = time.perf_counter()
+    began = time.process_time()
     assert len(one.step(1, *rows(table, [(id, 0, 95) for id in range(n)]), 0)) == n
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
     (incident,) = one.incidents()
     assert len(incident.members) == n
     going_on = [rows(table, [(id, second, 95) for id in range(n)]) for second in (1, 2, 3)]
-    began = time.perf_counter()
+    began = time.process_time()
     assert not any(one.step(seq, *step, 0) for seq, step in enumerate(going_on, 2))
-    assert time.perf_counter() - began < 1
+    assert time.process_time() - began < 1
 
 
 _event = st.one_of(

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from almenara.bus.broker import write_error
+from almenara.bus.broker import Broker, write_error
+from almenara.bus.server import Login
+from almenara.bus.wire import Wire
 from almenara.model.errors import BusError
 from almenara.plugin.contracts import Packet
 from almenara.transports.mqtt import Mqtt
-from brokers import embedded, until
+from brokers import embedded, send_all, until
 from small_disk import fill, free, small_disk
 
 #: nats-server 2.15.1's own words.
@@ -67,7 +69,7 @@ def test_after_a_full_disk_it_is_started_again_and_each_message_is_read_once(tmp
         assert "cannot write its messages to disk" in bus.problems[0]
         assert bus.counters["restarts"] == 0
         free(disk)
-        await asyncio.wait_for(sending, 30)
+        await asyncio.wait_for(sending, 60)
         await until(lambda: len(heard) >= 200)
         assert bus.outage is None
         await until(lambda: not bus.problems)  # the hub's own connection is back a second later
@@ -82,6 +84,27 @@ def test_after_a_full_disk_it_is_started_again_and_each_message_is_read_once(tmp
     offsets = [packet.offset for packet in heard]
     assert offsets == sorted(set(offsets))
     assert {int(packet.payload) for packet in heard} == set(range(200))
+
+
+def test_what_is_sent_right_after_the_start_is_heard_at_qos_0_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = Broker.connect
+
+    async def slowly(broker: Broker, login: Login) -> Wire:
+        """A busy machine."""
+        await asyncio.sleep(0.3)
+        return await connect(broker, login)
+
+    async def scenario() -> None:
+        bus = embedded(tmp_path)
+        await bus.start()
+        await send_all(bus.address, [("a", b"0", 0), ("a", b"1", 0)])
+        await until(lambda: [packet.payload for packet in bus._tap._packets] == [b"0", b"1"])
+        await bus.stop()
+
+    monkeypatch.setattr(Broker, "connect", slowly)
+    asyncio.run(scenario())
 
 
 def test_it_is_not_started_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -37,10 +37,12 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_version_is_quick_and_imports_no_numpy() -> None:
     code = "import sys, almenara.cli as c\ntry: c.main(['--version'])\nexcept SystemExit: print('numpy' in sys.modules)"
-    start = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "False"
-    assert time.monotonic() - start < 2.0  # 0.2 s on an idle machine; the rest is room for a busy one
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    # Of work, 0.2 s; a clock would also tell what else the machine had to do.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 2.0
 
 
 def test_a_wrong_call_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,7 +172,7 @@ main()
 )
 def test_the_base_install_says_which_extra_is_needed(args: list[str], code: int, said: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", BASE_INSTALL, *args], capture_output=True, text=True, check=False, timeout=30
+        [sys.executable, "-c", BASE_INSTALL, *args], capture_output=True, text=True, check=False, timeout=100
     )
     assert done.returncode == code, done.stderr
     assert done.stderr.strip() == (f"error: {said}" if said else "")

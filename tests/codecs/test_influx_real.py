@@ -59,7 +59,7 @@ def influxd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with Path(folder / "out").open("wb") as out:
         process = subprocess.Popen(["influxd", "-config", str(config)], stdout=out, stderr=out)
     try:
-        wait_until(lambda: _answers(f"{url}/ping"), "influxd to answer", 30)
+        wait_until(lambda: _answers(f"{url}/ping"), "influxd to answer")
         _post(f"{url}/query?q=CREATE+DATABASE+d", b"")
         yield url
     finally:

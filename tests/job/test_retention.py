@@ -149,7 +149,7 @@ def test_a_hub_deletes_what_grew_old_refuses_what_is_and_says_so(tmp_path: Path)
         await hub.start()
 
         async def ran(times: int) -> list[Run]:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while len(done := [r for r in hub.jobs.runs.recent() if r.outcome is Outcome.OK]) < times:
                     await asyncio.sleep(0.02)
             return done

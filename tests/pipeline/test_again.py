@@ -33,7 +33,7 @@ def slots(hub: Pipeline) -> np.ndarray:
 
 
 async def until_judged_again(hub: Pipeline) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while hub.to_judge_again or not hub.jobs.runs.recent(1):
             await hub.settle()
             await asyncio.sleep(0.05)

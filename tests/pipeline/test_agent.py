@@ -72,7 +72,7 @@ def with_hub(
             running = asyncio.create_task(agent.run(stop))
             await work(agent, spool, heard)
             stop.set()
-            assert await asyncio.wait_for(running, 20) == 0
+            assert await asyncio.wait_for(running, 60) == 0
 
     asyncio.run(run())
     spool.close()

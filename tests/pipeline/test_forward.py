@@ -50,7 +50,7 @@ def route(receiver: Receiver, match: str = "", relabeling: Relabeling | None = N
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not holds():
             await asyncio.sleep(0.005)
 

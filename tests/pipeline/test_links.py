@@ -49,7 +49,7 @@ class Link:
 
 async def until(is_so: object) -> None:
     assert callable(is_so)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.01)
 

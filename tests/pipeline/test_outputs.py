@@ -81,7 +81,7 @@ class Case:
         self.feed.publish(Judged(Batch(self.index, id, time, np.full(n, 20.0)), verdict, tuple(changes)))
 
     async def until(self, condition: Callable[[], object]) -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while not condition():
                 await asyncio.sleep(0.001)
 

@@ -33,7 +33,7 @@ async def filled(hub: Pipeline) -> tuple[list[int], np.ndarray]:
     await hub.settle()
     scores = []
     while sum(map(len, scores)) < 200:
-        one = await asyncio.wait_for(anext(aiter(judged)), 5)
+        one = await asyncio.wait_for(anext(aiter(judged)), 60)
         scores.append(one.verdict.score[one.batch.id == 0])
     judged.close()
     return times, np.concatenate(scores)

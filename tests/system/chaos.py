@@ -238,12 +238,12 @@ class Chaos:
         def goes_on() -> bool:
             return all(len(one.acknowledged) >= n + PROGRESS for one, n in zip(senders, before, strict=True))
 
-        wait_until(goes_on, f"all senders to get through after: {name}", 60)
+        wait_until(goes_on, f"all senders to get through after: {name}")
         self.check_sums()
 
     def check_sums(self) -> list[dict[str, Any]]:
         """The ledger, every line of which adds up."""
-        lines = wait_until(self._ledger, "the ledger", 60)
+        lines = wait_until(self._ledger, "the ledger")
         for one in lines:
             parts = sum(one[p] if isinstance(one[p], int) else sum(one[p].values()) for p in PARTS)
             assert parts == one["received"], one
@@ -264,8 +264,8 @@ class Chaos:
         """Stop sending; nothing is missing, nothing is there twice, and the ledger says the same."""
         self.http.finish()
         self.keyed.finish()
-        wait_until(lambda: len(self.mqtt.acknowledged) == self.mqtt.sent, "all messages to be acknowledged", 60)
-        wait_until(lambda: len(self.numbers("m")) >= self.mqtt.sent, "all messages to be stored", 60)
+        wait_until(lambda: len(self.mqtt.acknowledged) == self.mqtt.sent, "all messages to be acknowledged")
+        wait_until(lambda: len(self.numbers("m")) >= self.mqtt.sent, "all messages to be stored")
         sources = {one["name"]: one for one in self.check_sums()}
         stored = {name: self.numbers(name) for name in ("timed_n", "keyed_v", "m")}
         for name, found in stored.items():

@@ -150,11 +150,11 @@ def publish(port: int, topic: str, payload: str | bytes, *more: str) -> subproce
     """Publish with mosquitto_pub."""
     command = ["mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-t", topic, "-s", *more]
     payload = payload.encode() if isinstance(payload, str) else payload
-    return subprocess.run(command, input=payload, capture_output=True, timeout=20, check=False)
+    return subprocess.run(command, input=payload, capture_output=True, timeout=100, check=False)
 
 
 def hear(port: int, topic: str, *more: str) -> list[tuple[str, str]]:
     """(topic, payload) of what mosquitto_sub hears; say when to stop with -C or -W."""
     command = ["mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-v", "-t", topic, *more]
-    said = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False).stdout
+    said = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False).stdout
     return [(line.partition(" ")[0], line.partition(" ")[2]) for line in said.splitlines()]

@@ -80,7 +80,7 @@ class Agent:
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def test_host_metrics_arrive_with_the_devices_time(tmp_path: Path, python: Path)
             text = f'[mqtt]\nurl = "mqtt://{bus.address}"\n[site]\nname = "well 7"\n[collectors.host]\nevery_s = 1\n'
             began_ns = time.time_ns()
             with running(python, tmp_path, config(tmp_path, text)) as agent:
-                await until(lambda: len(heard) >= 2, 20)
+                await until(lambda: len(heard) >= 2)
                 assert agent.stop(signal.SIGINT) == 0
             rows = [json.loads(line) for line in heard[0].payload.splitlines()]
             assert heard[0].topic.startswith("puma/well-7-")
@@ -174,21 +174,21 @@ def test_nothing_is_lost_over_kills_of_agent_and_broker(
         text = config(tmp_path, f'[collectors.count]\nledger = "{tmp_path}/ledger"\n')
         hub = f"--hub=mqtt://127.0.0.1:{port}"
         with running(python, tmp_path, text, hub):  # nobody answers yet
-            await until(lambda: kept(tmp_path) > 50, 20)
+            await until(lambda: kept(tmp_path) > 50)
         async with reading(bus) as heard:
             with running(python, tmp_path, text, hub):
-                await until(lambda: len(heard) > 100, 20)
+                await until(lambda: len(heard) > 100)
                 os.kill(await broker_pid(bus, tmp_path / "hub"), signal.SIGKILL)
-                await until(lambda: len(heard) > 300, 30)
+                await until(lambda: len(heard) > 300)
             before = kept(tmp_path)
             with running(python, tmp_path, text, hub) as agent:
-                await until(lambda: kept(tmp_path) > before + 100, 20)
+                await until(lambda: kept(tmp_path) > before + 100)
                 agent.kill()
             with running(python, tmp_path, text, hub) as agent:
-                await until(lambda: kept(tmp_path) > before + 200, 20)
+                await until(lambda: kept(tmp_path) > before + 200)
                 assert agent.stop() == 0
             total = kept(tmp_path)
-            await until(lambda: set(range(total)) <= set(numbers(heard)), 10)
+            await until(lambda: set(range(total)) <= set(numbers(heard)))
             found = numbers(heard)
             assert max(found) <= total
             # Twice comes at most what was acknowledged in the last second before a kill, or was on its way.
@@ -206,16 +206,16 @@ def test_a_broker_that_is_gone_for_a_while_gets_everything_afterwards(
         with mosquitto(tmp_path / "broker", port) as broker:
             async with hearing(port, "puma/#", "ear") as heard:
                 with running(python, tmp_path, text, f"--hub={broker.url}") as agent:
-                    await until(lambda: len(heard) > 50, 20)
+                    await until(lambda: len(heard) > 50)
                     broker.stop()
                     before = kept(tmp_path)
-                    await until(lambda: kept(tmp_path) > before + 100, 20)
+                    await until(lambda: kept(tmp_path) > before + 100)
                     broker.start()
                     # Pauses between attempts double: as long again as it was gone, and some.
-                    await until(lambda: "payloads wait" in agent.said.partition("waits on disk")[2], 70)
+                    await until(lambda: "payloads wait" in agent.said.partition("waits on disk")[2], 110)
                     assert agent.stop() == 0
                 total = kept(tmp_path)
-                await until(lambda: set(range(total)) <= {json.loads(h)["value"] for h in heard if b'"count"' in h}, 20)
+                await until(lambda: set(range(total)) <= {json.loads(h)["value"] for h in heard if b'"count"' in h})
         assert list((tmp_path / "puma-data/spool").glob("*.spool")) == []
 
     asyncio.run(run(free_port()))
@@ -230,13 +230,13 @@ def test_the_broker_says_online_and_offline(tmp_path: Path, python: Path) -> Non
             assert status_topic("agent", "well-7") == "almenara/agent/well-7/status"
             async with hearing(port, "almenara/agent/well-7/status") as heard:
                 with running(python, tmp_path, text, f"--hub=mqtt://127.0.0.1:{port}") as agent:
-                    await until(lambda: heard == [b"online"], 20)
+                    await until(lambda: heard == [b"online"])
                     agent.kill()
-                    await until(lambda: heard == [b"online", b"offline"], 20)
+                    await until(lambda: heard == [b"online", b"offline"])
                 with running(python, tmp_path, text, f"--hub=mqtt://127.0.0.1:{port}") as agent:
-                    await until(lambda: heard[2:] == [b"online"], 20)
+                    await until(lambda: heard[2:] == [b"online"])
                     assert agent.stop() == 0
-                    await until(lambda: heard[3:4] == [b"offline"], 20)
+                    await until(lambda: heard[3:4] == [b"offline"])
             assert not any(p.topic.endswith("/status") for p in packets)  # not taken for rows
 
     asyncio.run(run())
@@ -248,7 +248,7 @@ def test_without_a_broker_it_stops_at_once_and_keeps_what_it_has(
     async def run(port: int) -> None:
         text = config(tmp_path, f'[collectors.count]\nledger = "{tmp_path}/ledger"\npause_s = 0.05\n')
         with running(python, tmp_path, text, f"--hub=mqtt://127.0.0.1:{port}") as agent:
-            await until(lambda: kept(tmp_path) > 5, 20)
+            await until(lambda: kept(tmp_path) > 5)
             began = time.monotonic()
             assert agent.stop() == 0
             assert time.monotonic() - began < 5
@@ -260,7 +260,7 @@ def test_without_a_broker_it_stops_at_once_and_keeps_what_it_has(
 
 def test_two_agents_on_one_folder_are_refused(tmp_path: Path, python: Path) -> None:
     with running(python, tmp_path) as first:
-        asyncio.run(until(lambda: "PUMA" in first.said, 20))
+        asyncio.run(until(lambda: "PUMA" in first.said))
         done = subprocess.run(
             [python, "-m", "almenara.cli", "agent"], cwd=tmp_path, capture_output=True, text=True, check=False
         )
@@ -276,10 +276,10 @@ def test_an_agent_is_small(tmp_path: Path, python: Path) -> None:
         async with reading(bus) as heard:
             text = config(tmp_path, "[collectors.host]\nevery_s = 1\n")
             with running(python, tmp_path, text, f"--hub=mqtt://{bus.address}") as agent:
-                await until(lambda: len(heard) >= 1, 20)
+                await until(lambda: len(heard) >= 1)
                 process = psutil.Process(agent.process.pid)
                 before = sum(process.cpu_times()[:2])
-                await until(lambda: len(heard) >= 4, 20)
+                await until(lambda: len(heard) >= 4)
                 assert process.memory_info().rss < 60e6
                 assert sum(process.cpu_times()[:2]) - before < 0.3
 

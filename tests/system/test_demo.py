@@ -62,7 +62,7 @@ def test_a_storm_shows_band_anomaly_words_and_alarm(demo: HubProcess, storm: lis
 
 @pytest.mark.real("mosquitto-clients")
 def test_a_late_listener_hears_the_open_alarm(demo: HubProcess, storm: list[dict[str, Any]]) -> None:
-    ((topic, payload),) = hear(demo.mqtt, "almenara/alarm/plant/#", "-C", "1", "-W", "10")
+    ((topic, payload),) = hear(demo.mqtt, "almenara/alarm/plant/#", "-C", "1", "-W", "60")
     heard = json.loads(payload)
     assert heard["state"] in ("pending", "firing")
     assert heard["why"]

@@ -41,7 +41,7 @@ def not_ready(hub: HubProcess) -> bytes:
 
 def write(hub: HubProcess) -> tuple[int, str | None, str]:
     """(status, Retry-After, body) of a small write."""
-    connection = http.client.HTTPConnection("127.0.0.1", hub.http, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", hub.http, timeout=60)
     try:
         connection.request("POST", "/write", b"cpu v=1")
         answer = connection.getresponse()
@@ -66,7 +66,7 @@ class Story:
         self.hub.start()
         self.http.start()
         self.mqtt.publish(200)
-        wait_until(lambda: len(self.http.acknowledged) > 100 and self.all_published(), "acknowledged samples", 60)
+        wait_until(lambda: len(self.http.acknowledged) > 100 and self.all_published(), "acknowledged samples")
 
     def __enter__(self) -> Story:
         return self
@@ -86,13 +86,13 @@ class Story:
         """Writing over HTTP goes on by itself."""
         free(self.disk)
         acknowledged = len(self.http.acknowledged)
-        wait_until(lambda: len(self.http.acknowledged) > acknowledged + 100, "writing to go on by itself", 40)
-        wait_until(lambda: self.hub.get("/-/ready")[0] == 200, "the hub to be ready again", 40)
+        wait_until(lambda: len(self.http.acknowledged) > acknowledged + 100, "writing to go on by itself")
+        wait_until(lambda: self.hub.get("/-/ready")[0] == 200, "the hub to be ready again")
         self.http.finish()
 
     def check(self) -> None:
         """Everything acknowledged is there, once."""
-        wait_until(lambda: set(numbers(self.hub, "m")) >= self.mqtt.acknowledged, "all messages to be stored", 40)
+        wait_until(lambda: set(numbers(self.hub, "m")) >= self.mqtt.acknowledged, "all messages to be stored")
         stored = numbers(self.hub, "ledger_n")
         assert len(stored) == len(set(stored))
         assert self.http.acknowledged <= set(stored)
@@ -118,7 +118,7 @@ def test_below_the_floor_writes_are_refused_until_there_is_room_again(disk: Path
         wait_until(story.all_published, "messages to be kept by the broker")
         assert len(numbers(story.hub, "m")) == 200, "reading of MQTT waits"
         story.make_room()
-        wait_until(lambda: len(numbers(story.hub, "m")) == 300, "reading of MQTT to go on by itself", 40)
+        wait_until(lambda: len(numbers(story.hub, "m")) == 300, "reading of MQTT to go on by itself")
         story.check()
         assert story.hub.stop() == 0
 
@@ -136,8 +136,8 @@ def test_on_a_disk_without_any_room_nothing_acknowledged_is_lost_and_all_goes_on
         assert "no space left" in broker["problem"]
         assert "free some space" in broker["remedy"]
         story.make_room()
-        wait_until(story.all_published, "messages to be acknowledged", 40)
-        wait_until(lambda: len(numbers(story.hub, "m")) == 300, "the rest of the messages", 40)
+        wait_until(story.all_published, "messages to be acknowledged")
+        wait_until(lambda: len(numbers(story.hub, "m")) == 300, "the rest of the messages")
         story.check()
         wait_until(lambda: not story.hub.source("mqtt")["problem"], "the problem to be over")
         assert story.hub.stop() == 0
@@ -155,7 +155,7 @@ def test_a_broker_that_dies_on_a_full_disk_keeps_what_it_has_and_comes_back_when
         story.mqtt.publish(100)
         wait_until(lambda: b"cannot write its messages" in not_ready(story.hub), "the broker to wait for room")
         story.make_room()
-        wait_until(lambda: len(numbers(story.hub, "m")) == 400, "all messages", 40)
+        wait_until(lambda: len(numbers(story.hub, "m")) == 400, "all messages")
         story.check()
         assert story.hub.stop() == 0
 

@@ -37,7 +37,7 @@ class Sender:
     """A connection that sends a body bit by bit."""
 
     def __init__(self, hub: HubProcess):
-        self.socket = socket.create_connection(("127.0.0.1", hub.http), timeout=20)
+        self.socket = socket.create_connection(("127.0.0.1", hub.http), timeout=60)
         self.socket.sendall(
             f"POST /write HTTP/1.1\r\nHost: 127.0.0.1:{hub.http}\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
         )

@@ -129,7 +129,7 @@ def nagios(var: Path, blocks: dict[str, str]) -> Iterator[None]:
     finally:
         process.terminate()
         try:
-            process.wait(20)
+            process.wait(60)
         finally:
             with_its_workers(process.pid)
 
@@ -164,12 +164,12 @@ def test_a_hub_holds_what_nagios_wrote_though_it_was_killed(tmp_path: Path) -> N
     hub = HubProcess(tmp_path / "data", config=f'{config}done = "{done}"\n', mqtt=False).start()
     try:
         with nagios(var, blocks):
-            wait_until(lambda: len(list(done.glob("service-*"))) >= 2, "two files to be read", 60)
+            wait_until(lambda: len(list(done.glob("service-*"))) >= 2, "two files to be read")
             hub.kill()
-            wait_until(lambda: len([p for p in left() if "service" in p.name]) >= 2, "files to wait for the hub", 60)
+            wait_until(lambda: len([p for p in left() if "service" in p.name]) >= 2, "files to wait for the hub")
             hub.start()
-            wait_until(lambda: not left(), "waiting files to be read", 60)
-        wait_until(lambda: not left(), "the last files to be read", 60)
+            wait_until(lambda: not left(), "waiting files to be read")
+        wait_until(lambda: not left(), "the last files to be read")
         compare(hub, written(done.iterdir()), var)
         source = hub.source(f"nagios:{spool}")
         assert source["rejected"] == {}

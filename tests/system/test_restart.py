@@ -68,9 +68,8 @@ def test_a_restart_finds_everything_as_it_was_and_goes_on(tmp_path: Path) -> Non
     before = everything(hub)
     assert hub.stop() == 0
     hub.output.unlink()
-    began = time.monotonic()
     hub.start()
-    assert time.monotonic() - began < 15  # 4 s on an idle machine
+    assert hub.metric("almenara_cpu_seconds_total") < 15, "nothing is compiled or learned again: 4 s are enough"
     assert everything(hub) == before
     assert token not in hub.said(), "and not again"
     assert hub.post("/write", b"level v=90")[0] == 204
@@ -107,8 +106,8 @@ def stops_under_load_without_loss(hub: HubProcess, token: str) -> None:
             stored = [int(value) for _, value in hub.rows(f"load{n}_n")]
             assert len(stored) == len(set(stored))
             assert one.acknowledged <= set(stored)
-        wait_until(lambda: len(mqtt.acknowledged) == 3000, "the rest of the messages", 40)
-        wait_until(lambda: len(hub.rows("m")) == 3000, "all of them", 40)
+        wait_until(lambda: len(mqtt.acknowledged) == 3000, "the rest of the messages")
+        wait_until(lambda: len(hub.rows("m")) == 3000, "all of them")
         assert sorted(int(value) for _, value in hub.rows("m")) == list(range(3000))
         assert hub.stop() == 0
     finally:

@@ -22,7 +22,7 @@ def running(*command: str, ready: str) -> Iterator[None]:
     """A program of others, until it answers at `ready`, and to its end."""
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            wait_until(lambda: answers(ready), command[0], 30)
+            wait_until(lambda: answers(ready), command[0])
             yield
         finally:
             process.kill()
@@ -31,7 +31,7 @@ def running(*command: str, ready: str) -> Iterator[None]:
 def answers(url: str) -> bool:
     """Whether it says 2xx."""
     try:
-        with urllib.request.urlopen(url, timeout=2) as answer:
+        with urllib.request.urlopen(url, timeout=20) as answer:
             return bool(200 <= answer.status < 300)
     except OSError:
         return False
@@ -39,7 +39,7 @@ def answers(url: str) -> bool:
 
 def get(url: str, **parameters: str) -> object:
     """JSON from a URL."""
-    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(parameters)}", timeout=5) as answer:
+    with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(parameters)}", timeout=60) as answer:
         return json.loads(answer.read())
 
 
@@ -78,7 +78,7 @@ labels = {{ site = "north" }}
                 found = get(f"{peer}/api/v1/query", query=name, nocache="1")
                 return {r["metric"]["city"]: float(r["value"][1]) for r in found["data"]["result"]}  # type: ignore[index]
 
-            wait_until(lambda: held() == {"Mumbai": 31.25, "Pune": -4.5}, "both rows", 60)
+            wait_until(lambda: held() == {"Mumbai": 31.25, "Pune": -4.5}, "both rows")
             wait_until(lambda: not hub.source("route:vm").get("problem"), "the problem to be over")
 
 
@@ -112,7 +112,7 @@ match = '{{city="Pune"}}'
         with HubProcess(tmp_path / "data", config=config) as hub:
             wait_until(lambda: not hub.source("transport:other").get("problem"), "the broker")
             listening = [
-                subprocess.Popen(["mosquitto_sub", "-p", str(at), "-t", topic, "-F", "%t %p", "-C", str(n), "-W", "30"],
+                subprocess.Popen(["mosquitto_sub", "-p", str(at), "-t", topic, "-F", "%t %p", "-C", str(n), "-W", "60"],
                                  stdout=subprocess.PIPE, text=True)
                 for at, topic, n in ((port, "copy/#", 2), (hub.mqtt, "almenara/route/#", 1))
             ]  # fmt: skip
@@ -124,7 +124,7 @@ match = '{{city="Pune"}}'
                 "mosquitto",
             )
             hub.post("/write", b"outside,city=Mumbai temperature=31.25\noutside,city=Pune temperature=-4.5\n")
-            copied, own = (process.communicate(timeout=40)[0].split("\n\n")[:-1] for process in listening)
+            copied, own = (process.communicate(timeout=90)[0].split("\n\n")[:-1] for process in listening)
             assert sorted(line.partition(" ")[0] for line in copied) == [
                 "copy/Mumbai/outside_temperature", "copy/Pune/outside_temperature",
             ]  # fmt: skip

@@ -45,7 +45,7 @@ class Senders:
 
 def run(*command: str, given: str = "", code: int = 0) -> str:
     """A program's output; it must end with `code`."""
-    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, input=given, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 

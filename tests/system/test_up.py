@@ -25,7 +25,7 @@ def test_it_says_where_it_is(hub: HubProcess) -> None:
 
 def test_a_folder_in_use_is_one_clear_line(hub: HubProcess) -> None:
     other = HubProcess(hub.folder)
-    ended = subprocess.run(other.command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(other.command, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 1
     (line,) = ended.stderr.strip().splitlines()
     assert "in use by another hub" in line
@@ -62,7 +62,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_one_clear_line(tmp_path: Path
         hub = HubProcess(tmp_path / "data")
         port = taken.getsockname()[1]
         hub.http, hub.mqtt = (port, hub.mqtt) if option == "--http" else (hub.http, port)
-        ended = subprocess.run(hub.command, capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(hub.command, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 1
     errors = [line for line in ended.stderr.splitlines() if "error" in line]
     assert len(errors) == 1, ended.stderr
@@ -73,7 +73,7 @@ def test_a_port_that_was_asked_for_and_is_taken_is_one_clear_line(tmp_path: Path
 def test_off_loopback_it_wants_a_token(tmp_path: Path) -> None:
     hub = HubProcess(tmp_path / "data")
     command = [part.replace(f"127.0.0.1:{hub.http}", f"0.0.0.0:{hub.http}") for part in hub.command]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ended.returncode == 1
     assert "token" in ended.stderr
     assert "--listen-all" in ended.stderr

@@ -33,7 +33,7 @@ class AtWork:
         """All payloads, one after the other."""
         return b"".join(packet.payload for packet in self.packets)
 
-    async def until(self, is_so: Callable[[], Any], what: str = "something to arrive", timeout_s: float = 10.0) -> None:
+    async def until(self, is_so: Callable[[], Any], what: str = "something to arrive", timeout_s: float = 60.0) -> None:
         """Wait for something to become true."""
         async with asyncio.timeout(timeout_s):
             while not is_so():
@@ -47,7 +47,7 @@ async def at_work(link: Any, outcome: Outcome | None = Outcome(1)) -> AsyncItera
     work = AtWork(link, outcome)
     reading = asyncio.create_task(work.read())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not link.addresses:
                 if reading.done():
                     await reading
@@ -56,7 +56,7 @@ async def at_work(link: Any, outcome: Outcome | None = Outcome(1)) -> AsyncItera
     finally:
         work.may_take.set()
         await link.close()
-        await asyncio.wait_for(reading, 10)
+        await asyncio.wait_for(reading, 60)
 
 
 async def say(port: int, payload: bytes, *, then_read: bool = False) -> bytes:
@@ -68,7 +68,7 @@ async def say(port: int, payload: bytes, *, then_read: bool = False) -> bytes:
     if not then_read:
         writer.write_eof()
     try:
-        return await asyncio.wait_for(reader.read(), 10)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionError:
         return b""
     finally:

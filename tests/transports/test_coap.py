@@ -32,7 +32,7 @@ async def served(outcome: Outcome | None = Outcome(1), **options: Any) -> AsyncI
             async def ask(code: Code, path: str, payload: bytes = b"", content_format: int | None = None) -> Any:
                 uri = f"coap://127.0.0.1:{work.link.port}/{path}"
                 message = Message(code=code, uri=uri, payload=payload, content_format=content_format)
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(60):
                     return await client.request(message).response
 
             yield work, ask
@@ -159,7 +159,7 @@ def test_observers_are_told_each_new_payload() -> None:
             seen = watching.observation.__aiter__()
             for value in (b"2", b"3"):
                 await ask(Code.PUT, "x", value, 50)
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(60):
                     assert (await anext(seen)).payload == value
             watching.observation.cancel()
             await client.shutdown()

@@ -99,7 +99,7 @@ def test_a_sender_is_held_up_while_the_hub_takes_nothing(monkeypatch: pytest.Mon
             work.may_take.set()
             await writer.drain()
             writer.close()
-            await work.until(lambda: len(work.payload) == total, timeout_s=30)
+            await work.until(lambda: len(work.payload) == total)
 
     asyncio.run(run())
 

@@ -51,11 +51,11 @@ class Hub:
 
     async def __aexit__(self, *error: object) -> None:
         await self.link.close()
-        await asyncio.wait_for(self.task, 5)
+        await asyncio.wait_for(self.task, 60)
 
 
 async def until(is_so: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.01)
 
@@ -84,14 +84,14 @@ def test_a_file_stays_while_the_hub_has_not_committed_it(tmp_path: Path) -> None
         file = tmp_path / "spool" / "service-perfdata.1"
         file.write_bytes(LINE)
         receiving = aiter(one.receive())
-        (packet,) = await asyncio.wait_for(anext(receiving), 5)
+        (packet,) = await asyncio.wait_for(anext(receiving), 60)
         after = asyncio.ensure_future(anext(receiving, None))
         await asyncio.sleep(0.2)
         assert file.exists()
         packet.done(Outcome(1))
         await until(lambda: not file.exists())
         await one.close()
-        assert await asyncio.wait_for(after, 5) is None
+        assert await asyncio.wait_for(after, 60) is None
 
     run(case)
 
@@ -108,7 +108,7 @@ def test_the_same_pieces_come_again_under_the_same_keys_after_a_kill(
         keys = []
         for _ in range(2):
             receiving = aiter(link(tmp_path).receive())
-            packets = await asyncio.wait_for(anext(receiving), 5)
+            packets = await asyncio.wait_for(anext(receiving), 60)
             await receiving.aclose()  # type: ignore[attr-defined]
             assert b"".join(p.payload for p in packets) == file.read_bytes()
             assert all(p.payload.endswith(b"\n") and len(p.payload) <= 300 for p in packets)
@@ -125,16 +125,16 @@ def test_a_file_that_took_the_name_of_one_that_was_read_stays_and_is_read(tmp_pa
         file = tmp_path / "spool" / "service-perfdata.1"
         file.write_bytes(LINE)
         receiving = aiter(one.receive())
-        (first,) = await asyncio.wait_for(anext(receiving), 5)
+        (first,) = await asyncio.wait_for(anext(receiving), 60)
         file.rename(tmp_path / "spool" / "service-perfdata.1.~1~")  # as `mv --backup` does
         file.write_bytes(b"2" + LINE)
         after = asyncio.ensure_future(anext(receiving))
         first.done(Outcome(1))
-        packets = list(await asyncio.wait_for(after, 5))
+        packets = list(await asyncio.wait_for(after, 60))
         while len(packets) < 2:
             after = asyncio.ensure_future(anext(receiving))
             packets[-1].done(Outcome(1))
-            packets += await asyncio.wait_for(after, 5)
+            packets += await asyncio.wait_for(after, 60)
         assert sorted(p.payload for p in packets) == [b"2" + LINE, LINE]
         assert next(p.key for p in packets if p.payload == LINE) == first.key  # so the hub knows it
         for packet in packets:
@@ -142,7 +142,7 @@ def test_a_file_that_took_the_name_of_one_that_was_read_stays_and_is_read(tmp_pa
         after = asyncio.ensure_future(anext(receiving, None))
         await until(lambda: not list((tmp_path / "spool").iterdir()))
         await one.close()
-        await asyncio.wait_for(after, 5)
+        await asyncio.wait_for(after, 60)
         assert len(list((tmp_path / "done").iterdir())) == 2
 
     run(case)
@@ -277,7 +277,7 @@ def test_a_growing_file_goes_on_where_it_was_kept_and_what_was_on_its_way_comes_
             await until(lambda: len(hub.packets) == 1)
         file.write_bytes(LINE + b"2" + LINE)
         receiving = aiter(make().receive())
-        (lost,) = await asyncio.wait_for(anext(receiving), 5)
+        (lost,) = await asyncio.wait_for(anext(receiving), 60)
         await receiving.aclose()  # type: ignore[attr-defined]
         file.write_bytes(LINE + b"2" + LINE + b"3" + LINE)  # in place: the same file with more in it
         async with Hub(make()) as hub:

@@ -190,7 +190,7 @@ def test_a_flush_that_fails_is_told_by_the_link(monkeypatch: pytest.MonkeyPatch)
     async def run() -> None:
         link = Statsd(listen="127.0.0.1:0", flush_s=0.1)
         monkeypatch.setattr(link._state, "flush", lambda now, began: 1 / 0)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             with pytest.raises(ZeroDivisionError):
                 await anext(link.receive())
 

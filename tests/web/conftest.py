@@ -240,7 +240,7 @@ class Served:
         """How long stopping took, in seconds."""
         began = time.monotonic()
         self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(20)
+        self._thread.join(60)
         self.client.close()
         assert not self._thread.is_alive()
         return time.monotonic() - began

@@ -512,7 +512,7 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.hub.closing = True  # live streams end by themselves
         self._uvicorn.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
 
 
 if __name__ == "__main__":

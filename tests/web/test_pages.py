@@ -51,7 +51,7 @@ def page(server: Server, window: Browser) -> Iterator[Browser]:
 
 def chart(page: Browser) -> dict[str, float]:
     """What the first chart holds, once it holds rows."""
-    return page.wait_until(lambda: (found := page.execute(CHART)) and found["rows"] and found, "a chart with rows", 20)
+    return page.wait_until(lambda: (found := page.execute(CHART)) and found["rows"] and found, "a chart with rows")
 
 
 def address(page: Browser) -> dict[str, list[str]]:
@@ -230,7 +230,7 @@ def test_a_hub_that_goes_away_is_said_and_found_again(window: Browser) -> None:
     window.wait_until(lambda: "cannot be reached" in window.text("#lost"), "the word that it is gone")
     assert "3 open alarms" in window.text("main"), "what was known stays"
     with Server("busy", port=port):
-        window.wait_until(lambda: window.text("#live") == "Live", "a live page again", 30)
+        window.wait_until(lambda: window.text("#live") == "Live", "a live page again")
         assert window.text("#lost") == ""
         window.open("about:blank")
     window.console()

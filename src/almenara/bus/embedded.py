@@ -30,6 +30,7 @@ from almenara.transports.mqtt import Mqtt
 
 _WATCH_EVERY_S = 2.0
 _MOST_CLIENTS = 256
+_LISTENS_S = 10.0  # longest that a start waits for the ear for QoS 0
 
 
 class EmbeddedBus:
@@ -77,7 +78,7 @@ class EmbeddedBus:
         self._losses: list[str] = []
         self._refusals, self._connected = Refusals(), list[ClientStatus]()
         self._topics = Topics(PREFIX, ignore_root)
-        self._news, self._taken = asyncio.Event(), asyncio.Event()
+        self._news, self._taken, self._listens = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._durable: list[Packet] = []
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -124,7 +125,8 @@ class EmbeddedBus:
         }
 
     async def start(self, resume: int = -1) -> None:
-        """Start the broker and read on behind offset `resume`. Raises PortTaken, BusError, MissingExtra."""
+        """Start the broker and read on behind offset `resume`; what is sent from then on is heard, that of QoS 0 too.
+        Raises PortTaken, BusError, MissingExtra."""
         self._position = self._delivered = resume
         self._broker.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._position = max(resume, self._skipped_after(resume))
@@ -140,6 +142,9 @@ class EmbeddedBus:
         for work in (self._read_stream, self._read_tap, self._watch):
             self._tasks.append(asyncio.create_task(work(), name=f"bus {work.__name__}"))
         await self._mqtt.check()
+        with contextlib.suppress(TimeoutError):  # best effort all the same
+            async with asyncio.timeout(_LISTENS_S):
+                await self._listens.wait()
 
     async def receive(self) -> AsyncIterator[Sequence[Packet]]:
         """Packets with an offset in order of offset; those of QoS 0 between them. `done` does nothing here: what counts
@@ -223,6 +228,8 @@ class EmbeddedBus:
                 wire = await self._broker.connect(self._broker.settings.tap)
                 self._tap.attach(wire)
                 try:
+                    await wire.settle()
+                    self._listens.set()
                     await wire.closed
                 finally:
                     wire.close()

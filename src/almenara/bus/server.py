@@ -16,7 +16,7 @@ from pathlib import Path
 from almenara.bus.refusals import LogTail
 from almenara.model.errors import BusError, MissingExtra, PortTaken
 
-_READY_S = 20.0
+_READY_S = 60.0
 _STOP_S = 10.0
 _LISTENS = re.compile(r"Listening for MQTT clients on \w+://.*:(\d+)")
 _FATAL = re.compile(r"\[FTL\] (.*)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import secrets
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -87,6 +88,7 @@ class Wire(asyncio.Protocol):
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
         self._waiting: dict[bytes, asyncio.Future[Message]] = {}
         self._sids = 0
+        self._pongs: deque[asyncio.Future[None]] = deque()
 
     @classmethod
     async def connect(cls, host: str, port: int, user: str, password: str, timeout_s: float = 5.0) -> Wire:
@@ -108,6 +110,19 @@ class Wire(asyncio.Protocol):
         self._sids += 1
         self._handlers[b"%d" % self._sids] = handler
         self._write(b"SUB %s %d\r\n" % (subject.encode(), self._sids))
+
+    async def settle(self, timeout_s: float = 30.0) -> None:
+        """Returns when the server knows of everything said so far, such as subscriptions. Raises BusError."""
+        pong: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pongs.append(pong)
+        self._write(b"PING\r\n")
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.wait((pong, self.closed), return_when=asyncio.FIRST_COMPLETED)
+        except TimeoutError as error:
+            raise BusError(f"the broker did not answer within {timeout_s:g} s") from error
+        if self.closed.done():
+            raise BusError(f"connection to the broker is gone: {self.closed.result()}")
 
     def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send one message; the server's word on it is not awaited."""
@@ -173,6 +188,8 @@ class Wire(asyncio.Protocol):
         elif line.startswith(b"PONG"):
             if not self._ready.done():
                 self._ready.set_result(None)
+            elif self._pongs:
+                self._pongs.popleft().set_result(None)
         elif line.startswith(b"INFO ") and self._login:
             hello = {"verbose": False, "pedantic": False, "headers": True, "no_responders": True, "lang": "python"}
             hello |= {"name": "almenara", "version": "1", "protocol": 1, "echo": True, **self._login}

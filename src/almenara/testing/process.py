@@ -20,16 +20,30 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+_kept: list[socket.socket] = []
+
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A TCP port of 127.0.0.1 that nobody has now, and that on Linux nobody else is given while this process lives.
+
+    There a socket that is bound and does not listen keeps it: the system gives the port to nobody who asks for any, and
+    lets a server that names it have it (with SO_REUSEADDR, as servers do), again and again.
+    """
+    probe = socket.socket()
+    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    probe.bind(("127.0.0.1", 0))
+    port = int(probe.getsockname()[1])
+    if sys.platform == "linux":
+        _kept.append(probe)
+    else:
+        probe.close()
+    return port
 
 
-def wait_until(is_so: Callable[[], Any], what: str, timeout_s: float = 20.0) -> Any:
-    """Wait for something to become true, and give it back; AssertionError with `what` where it does not."""
+def wait_until(is_so: Callable[[], Any], what: str, timeout_s: float = 60.0) -> Any:
+    """Wait for something to become true, and give it back; AssertionError with `what` where it does not.
+
+    The time only ends what would last for ever: machines that test are busy."""
     deadline = time.monotonic() + timeout_s
     while not (found := is_so()):
         if time.monotonic() > deadline:
@@ -108,7 +122,7 @@ class HubProcess:
         self.process.kill()
         self.process.wait()
 
-    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 15.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, timeout_s: float = 60.0) -> int:
         """Ask it to stop; its exit code."""
         assert self.process is not None
         self.process.send_signal(number)
@@ -116,7 +130,7 @@ class HubProcess:
 
     def get(self, path: str, **parameters: str) -> tuple[int, bytes]:
         """(status, body) of a GET."""
-        return self._ask("GET", _with(path, parameters), None, {}, 30.0)
+        return self._ask("GET", _with(path, parameters), None, {}, 60.0)
 
     def json(self, path: str, **parameters: str) -> Any:
         """The JSON that a GET gives."""
@@ -126,7 +140,7 @@ class HubProcess:
         return json.loads(body)
 
     def post(
-        self, path: str, body: bytes, timeout_s: float = 30.0, headers: Mapping[str, str] | None = None
+        self, path: str, body: bytes, timeout_s: float = 60.0, headers: Mapping[str, str] | None = None
     ) -> tuple[int, bytes]:
         """(status, body) of a POST."""
         return self._ask("POST", path, body, headers or {}, timeout_s)

@@ -92,7 +92,7 @@ def test_dweepy_listens(dweet_io: Hub) -> None:
     heard: list[Any] = []
 
     def listen() -> None:
-        for dweet in dweepy.listen_for_dweets_from("loud", timeout=30):
+        for dweet in dweepy.listen_for_dweets_from("loud", timeout=60):
             heard.append(dweet)
             if len(heard) == 3:
                 return
@@ -104,7 +104,7 @@ def test_dweepy_listens(dweet_io: Hub) -> None:
     dweepy.dweet_for("quiet", {"a": 9})
     for n in range(3):
         dweepy.dweet_for("loud", {"n": n, "text": "ß\n"})
-    thread.join(20)
+    thread.join(60)
     assert [one["content"] for one in heard] == [{"n": n, "text": "ß\n"} for n in range(3)]
     assert {one["thing"] for one in heard} == {"loud"}
     wait_until(lambda: dweet_io.on_loop(lambda: len(dweet_io.feed)) == before, "the listener to be forgotten")

@@ -67,7 +67,7 @@ def test_a_page_of_another_site_can_neither_send_nor_take(tmp_path: Path) -> Non
     ):
         hub.client.post("/queue/work", json="mine")
         browser.open(url)
-        browser.wait_until(lambda: browser.execute("return document.title") == "done", "the page to have tried all", 20)
+        browser.wait_until(lambda: browser.execute("return document.title") == "done", "the page to have tried all")
         tried = [one for one in browser.requests() if one.startswith(hub.url)]
         assert len(tried) >= 8
         assert hub.client.get("/get/latest/dweet/for/forged").status_code == 404

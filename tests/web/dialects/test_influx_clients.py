@@ -204,12 +204,12 @@ def test_the_influx_shell_asks_and_writes(hub: Real) -> None:
     assert program
     where = [program, "-host", hub.host, "-port", str(hub.port), "-database", "shell", "-precision", "rfc3339"]
     for line in ("CREATE DATABASE shell", f"INSERT shell,host=a v=4 {(T - 1) * S}"):
-        said = subprocess.run([*where, "-execute", line], capture_output=True, text=True, timeout=20, check=False)
+        said = subprocess.run([*where, "-execute", line], capture_output=True, text=True, timeout=60, check=False)
         assert said.returncode == 0, said.stderr
     for line in ("shell,host=a v=3", "shell,host=b v=5"):
         hub.client.post("/write", params={"precision": "s"}, content=f"{line} {T}".encode())
     asked = [*where, "-execute", "SELECT mean(v) FROM shell GROUP BY host; SHOW DATABASES", "-format", "csv"]
-    told = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
+    told = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
     assert "shell,host=a,1970-01-01T00:00:00Z,3.5" in told
     assert "shell,host=b,1970-01-01T00:00:00Z,5" in told
     assert "databases,shell" in told

@@ -182,7 +182,7 @@ def test_kill_9_loses_no_acknowledged_document_and_gives_none_twice(tmp_path: Pa
     finally:
         hub.kill()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
     with hub:
         left = list(iter(lambda: next_of(hub), None))
         assert hub.json("/get/latest/dweet/for/killed")["with"][0]["content"] == {"level": 4}
@@ -218,14 +218,14 @@ def until_it_is_gone(each: Callable[..., None], hub: HubProcess, into: list[int]
 
 
 def put(session: requests.Session, url: str, acknowledged: list[int]) -> None:
-    session.post(url, json=len(acknowledged), timeout=5).raise_for_status()
+    session.post(url, json=len(acknowledged), timeout=60).raise_for_status()
     acknowledged.append(len(acknowledged))
 
 
 def take(session: requests.Session, url: str, taken: list[int]) -> None:
-    answer = session.get(url + "?lease=1h", timeout=5)
+    answer = session.get(url + "?lease=1h", timeout=60)
     if answer.status_code == 200:
-        session.delete(url.removesuffix("/queue/work") + answer.headers["location"], timeout=5).raise_for_status()
+        session.delete(url.removesuffix("/queue/work") + answer.headers["location"], timeout=60).raise_for_status()
         taken.append(answer.json())
 
 

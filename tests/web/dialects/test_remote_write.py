@@ -152,7 +152,7 @@ def scrape_config(folder: Path, *targets: tuple[str, int], more: str = "") -> st
 def prometheus_rows(port: int, query: str) -> dict[str, list[tuple[float, str]]]:
     """(seconds, value) by series of a range selector, as Prometheus answers it."""
     url = f"http://127.0.0.1:{port}/api/v1/query?" + urllib.parse.urlencode({"query": query})
-    with urllib.request.urlopen(url, timeout=5) as answer:
+    with urllib.request.urlopen(url, timeout=60) as answer:
         found = json.load(answer)["data"]["result"]
     return {
         str(Series.from_key(encode_key(one["metric"].pop("__name__"), one["metric"]))): [
