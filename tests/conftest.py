@@ -10,6 +10,7 @@ import functools
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,10 @@ MEMORY, MEMORY_FREE = Path("/dev/shm"), 8 << 30
 
 def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
+    if not is_worker and getattr(config.option, "numprocesses", 0):
+        print("compiling, which takes a minute in a new checkout ...", flush=True)
+        # -P, since folders of tests are called like modules. Where it fails the tests say so.
+        subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("compiled.py"))], check=False)
     if not is_worker and not config.option.basetemp and has_room():
         config.option.basetemp = config.stash[own_folder] = tempfile.mkdtemp(prefix="almenara-tests-", dir=MEMORY)
 
