@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -147,6 +148,41 @@ class Client:
             rows += len(chunk)
         return rows
 
+    def backtest(
+        self,
+        match: str | Sequence[str] = (),
+        since: Duration = "30d",
+        *,
+        detector: str = "",
+        options: Mapping[str, Any] | None = None,
+        budget_per_week: float | None = None,
+        progress: Callable[[Mapping[str, int]], None] | None = None,
+    ) -> dict[str, Any]:
+        """What a detector would have flagged over stored history with these options, beside today's.
+
+        match: selectors; none: every series. options: those that differ from today's; budget_per_week: a p_limit from
+        so many anomalies a week of all these series. progress: called with `series` done, `of` all, `rows` judged.
+        Gives the API's `result` (docs/howto/backtest.md). Raises QueryError, Refused, AlmenaraError.
+        """
+        asked = {
+            "match": [match] if isinstance(match, str) else list(match),
+            "since": _seconds(_duration_ns(since)),
+            "detector": detector,
+            "options": dict(options or {}),
+            "budget_per_week": budget_per_week,
+        }
+        result: dict[str, Any] = {}
+        for line in self._stream("POST", "/api/v1/backtest", json=asked, timeout=None):
+            said = json.loads(line)
+            if "error" in said:
+                raise AlmenaraError(f"backtest: {said['error']}")
+            if "progress" in said and progress is not None:
+                progress(said["progress"])
+            result = said.get("result", result)
+        if not result:
+            raise AlmenaraError(f"{self.url}: the hub ended the backtest before it was done")
+        return result
+
     def _ask(self, path: str, form: Mapping[str, str]) -> Any:
         body = self._send("POST", path, data=dict(form))
         try:
@@ -156,21 +192,33 @@ class Client:
                 f"{self.url}{path}: found {body[:80]!r}, expected a hub's JSON; is this a hub?"
             ) from error
 
+    def _stream(self, method: str, path: str, **request: Any) -> Iterator[str]:
+        """The lines of an answer as they come."""
+        with self._told(path), self._http.stream(method, path, **request) as answer:
+            if answer.status_code >= 300:
+                raise _refusal(answer, _read(answer), path)
+            yield from answer.iter_lines()
+
     def _send(self, method: str, path: str, **request: Any) -> bytes:
+        with self._told(path), self._http.stream(method, path, **request) as answer:
+            body = _read(answer)
+        if answer.status_code >= 300:
+            raise _refusal(answer, body, path)
+        return body
+
+    @contextmanager
+    def _told(self, path: str) -> Iterator[None]:
+        """Errors of the link as ours."""
         import httpx
 
         try:
-            with self._http.stream(method, path, **request) as answer:
-                body = _read(answer)
+            yield
         except httpx.ConnectError as error:
             raise AlmenaraError(
                 f"no hub answers at {self.url} ({error}); start one: `almenara up`, or give another address"
             ) from error
         except httpx.HTTPError as error:
             raise AlmenaraError(f"{self.url}{path}: {type(error).__name__}: {error}") from error
-        if answer.status_code >= 300:
-            raise _refusal(answer, body, path)
-        return body
 
 
 def default_step_ns(range_ns: int) -> int:

@@ -78,3 +78,19 @@ def _step(id, score, rows, calm, nth):  # type: ignore[no-untyped-def]
             calm[i] += 1
             if calm[i] >= QUIET_ROWS:
                 rows[i] = 0
+
+
+def spans(nth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """(first, last, worst, rows) of the anomalies in rows ordered by (id, time), int64[k]: where each begins and ends,
+    its row with the highest score, and how many of its rows are over the limit. nth: what `Anomalies.step` gave. What
+    goes on from rows before these is left out."""
+    over = np.flatnonzero(nth)
+    starts = np.flatnonzero(nth[over] == 1)
+    if not len(starts):
+        return (np.empty(0, np.int64),) * 4
+    over = over[starts[0] :]
+    starts = starts - starts[0]
+    ends = np.append(starts[1:], len(over))
+    group = np.repeat(np.arange(len(starts)), ends - starts)
+    worst = over[np.lexsort((score[over], group))[ends - 1]]
+    return over[starts], over[ends - 1], worst, ends - starts

@@ -272,6 +272,39 @@ def _detect(
     raise typer.Exit(run(Order(files, choice, form, given, plot, output, only_anomalies, as_json, top)))
 
 
+@app.command("backtest")
+def _backtest(
+    selectors: Annotated[
+        list[str] | None, typer.Argument(metavar="[SELECTOR]...", help="Such as 'cpu{host=\"a\"}'; none: every series.")
+    ] = None,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back to go.")] = "30d",
+    detector: Annotated[
+        str, typer.Option(metavar="NAME", help="The configured detector.", show_default="the first")
+    ] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="Option to try, such as p_limit=1e-5."),
+    ] = None,
+    budget_per_week: Annotated[
+        float | None, typer.Option(metavar="N", help="Try a limit for about N anomalies a week, of all these series.")
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many anomalies to show, the worst first.")] = 20,
+    as_json: Json = False,
+    url: Annotated[
+        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
+    ] = "http://127.0.0.1:8642",
+    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+) -> None:
+    """Try other options of a detector on the stored history of a hub: what would they have flagged, and how often,
+    beside today's? Nothing is changed."""
+    from almenara.cli.backtest import Order, run
+    from almenara.cli.importing import pairs
+
+    wanted = pairs(option or [], "--option")
+    order = Order(selectors or [], since, detector, wanted, budget_per_week, as_json, top)
+    run(order, url=url, token=token)
+
+
 @app.command("import")
 def _import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")],

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
@@ -20,6 +22,7 @@ from almenara.config.load import Config
 from almenara.config.schema import Plugin, split_address
 from almenara.config.schema import Tuning as TuningKeys
 from almenara.model.causes import Causes
+from almenara.model.errors import ConfigError, Problem
 from almenara.model.topic import ROOT, slug
 from almenara.pipeline.admission import Limits
 from almenara.pipeline.budgets import Budget, Budgets
@@ -31,10 +34,13 @@ from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import NOT_OURS, Watch
 from almenara.pipeline.relabel import Relabeling, Step
 from almenara.pipeline.tuned import Chosen, Tuned
+from almenara.plugin import options as plugin_options
 from almenara.plugin import registry
 from almenara.plugin.contracts import Collector, Detector, Notifier, Transport
 from almenara.query import Matcher, parse_selector
 
+#: Options on what counts as an anomaly, that a backtest may try for all its series.
+_TUNING = {one.name: one for one in plugin_options.options_of(TuningKeys) if one.name != "match"}
 #: Topics that a standard gave to one format; a filter of [topics] that is equal or longer goes before it.
 _OWN_TOPICS = {"spBv1.0/#": Plugin("codec", "spBv1.0/#", "sparkplug")}
 
@@ -110,11 +116,34 @@ def options(config: Config) -> Options:
 
 
 def _watch(config: Config, plugin: Plugin, choices: Sequence[Chosen], budgets: Budgets) -> Watch:
-    def make() -> Detector:
-        detector: Detector = plugin.build(timezone=config.site.timezone, country=config.site.country)
+    cls, site = plugin.load(), {"timezone": config.site.timezone, "country": config.site.country}
+
+    def make(changed: Mapping[str, Any] = MappingProxyType({})) -> Detector:
+        values, mine = _tried(cls, changed)
+        detector: Detector = replace(plugin, values={**plugin.values, **values}).build(**site)
+        if mine is not None:
+            return Tuned(detector, [Chosen((), mine)])
+        if "p_limit" in changed:  # instead of what a budget makes of it
+            return Tuned(detector, choices)
         return Tuned(detector, choices, budgets) if _is_tuned(config) else detector
 
-    return Watch(plugin.name, _matchers(plugin.match), make)
+    known = (*plugin_options.options_of(cls), *_TUNING.values())
+    return Watch(plugin.name, _matchers(plugin.match), make, known, site | dict(plugin.values))
+
+
+def _tried(cls: Any, changed: Mapping[str, Any]) -> tuple[dict[str, Any], Tuning | None]:
+    """The arguments of a detector, and the tuning, that a backtest asks for; None: as it is configured. Raises
+    ConfigError with every mistake."""
+    tuned = {name: value for name, value in changed.items() if name in _TUNING}
+    rest = {name: value for name, value in changed.items() if name not in _TUNING}
+    values, problems = plugin_options.read(cls, rest, "options", partial=True)
+    keys, more = plugin_options.read(TuningKeys, tuned, "options", partial=True)
+    if problems or more:
+        raise ConfigError([*problems, *more])
+    try:
+        return values, tuning_of(TuningKeys(**keys)) if tuned else None
+    except ValueError as error:
+        raise ConfigError([Problem("options", str(error))]) from error
 
 
 def _is_tuned(config: Config) -> bool:

@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyRe
 from almenara.model.time import EARLIEST_NS, LATEST_NS, NS
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
+from almenara.pipeline.backtest import Backtest, Contender, backtest
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.commit import Committer, Submission
 from almenara.pipeline.counters import Counters
@@ -412,6 +413,18 @@ class Pipeline:
             lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata)
         )
         return replace(found, causes=replace(found.causes, when=self.options.when))
+
+    def backtest(
+        self, ids: np.ndarray, start: int, end: int, contenders: Sequence[Contender]
+    ) -> Generator[Backtest, None, None]:
+        """What detectors would have flagged in [start, end); each step is a second or so of work for a thread."""
+        reader = self.store.reader()
+        try:
+            for found in backtest(reader, self.index, self.metadata, ids, start, end, contenders):
+                found.causes = [replace(one, when=self.options.when) for one in found.causes]
+                yield found
+        finally:
+            reader.close()
 
     def _in_reader(self, work: Callable[[], object]) -> asyncio.Future:
         return self._loop.run_in_executor(self._readers.pool, work)

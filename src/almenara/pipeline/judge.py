@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
+from almenara.plugin.options import Option
 from almenara.query import Matcher
 
 #: Names of the rows that judging makes. They are not judged themselves, and neither are the figures of hub and agent:
@@ -42,11 +44,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """A configured detector: its name, the series it judges, and how to make another one like it, for replay."""
+    """A configured detector: its name, the series it judges, and how to make another one like it, for replay, or, for a
+    backtest, one with some options changed (a table of them). options: all that can be; values: what those of the
+    detector are set to, by the names of its parameters."""
 
     name: str
     matchers: tuple[Matcher, ...]
-    make: Callable[[], Detector]
+    make: Callable[..., Detector]
+    options: Sequence[Option] = ()
+    values: Mapping[str, Any] = field(default_factory=dict)
 
 
 def empty_verdict(n: int) -> Verdict:

@@ -147,9 +147,14 @@ def _parse_options(doc: str) -> dict[str, str]:
 
 
 def read(
-    cls: Any, table: Mapping[str, Any], where: str = "", given: typing.Collection[str] = GIVEN
+    cls: Any,
+    table: Mapping[str, Any],
+    where: str = "",
+    given: typing.Collection[str] = GIVEN,
+    partial: bool = False,
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The constructor's arguments from a table, and every mistake in it. Options left out are not in the arguments."""
+    """The constructor's arguments from a table, and every mistake in it. Options left out are not in the arguments;
+    partial: that those without a default are left out is no mistake."""
     options = {o.name: o for o in options_of(cls, given)}
     values: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -166,7 +171,7 @@ def read(
         except Invalid as error:
             problems.append(Problem(place + error.path, str(error)))
     for option in options.values():
-        if option.required and option.name not in table:
+        if option.required and option.name not in table and not partial:
             place = f"{where}.{option.name}" if where else option.name
             problems.append(Problem(place, f"is missing; expected {option.type_text}", option.help))
     return values, problems

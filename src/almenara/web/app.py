@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from almenara.model.errors import AlmenaraError
+from almenara.web.backtest import BacktestApi
 from almenara.web.body import Limits, header
 from almenara.web.dialects.contract import House, Settings
 from almenara.web.dialects.switched import switched_on
@@ -71,6 +72,7 @@ class App:
             prometheus=PrometheusApi(pipeline, limits),
             export=Export(pipeline, limits),
             view=View(pipeline, limits),
+            backtest=BacktestApi(pipeline, limits),
             live=Live(pipeline, limits, operate, self._closing),
             operate=operate,
             pages=Pages(guard, limits),

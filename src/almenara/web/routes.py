@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara.web import dialects
+from almenara.web.backtest import BacktestApi
 from almenara.web.body import Limits
 from almenara.web.dialects import elastic
 from almenara.web.errors import json_response
@@ -38,6 +39,7 @@ class Floor:
     prometheus: PrometheusApi
     export: Export
     view: View
+    backtest: BacktestApi
     live: Live
     operate: Operate
     pages: Pages
@@ -81,6 +83,8 @@ def _queries(floor: Floor) -> list[Endpoint]:
             "/api/v1/export", _BOTH, floor.export.export, ("match[]", "start", "end", "since", "format"), answers=csv
         ),
         Endpoint("/api/v1/view", _GET, floor.view.view, ("series", "start", "end", "width")),
+        Endpoint("/api/v1/detectors", _GET, floor.backtest.detectors),
+        Endpoint("/api/v1/backtest", _POST, floor.backtest.backtest, answers="application/x-ndjson"),
         Endpoint("/api/v1/live", _GET, floor.live.live, ("match[]", "kinds"), answers=events),
     ]
 
@@ -115,7 +119,7 @@ def _pages(pages: Pages) -> list[Endpoint]:
     html = "text/html"
     return [
         Endpoint("/", _GET, elastic.or_banner(pages.page), answers=html),
-        *(Endpoint(path, _GET, pages.page, answers=html) for path in ("/series", "/alarms", "/sources")),
+        *(Endpoint(path, _GET, pages.page, answers=html) for path in ("/series", "/alarms", "/sources", "/backtest")),
         Endpoint("/login", _BOTH, pages.login, ("token",), answers=html),
         Endpoint("/static/bokeh/{name}", _GET, pages.bokeh, answers="text/javascript"),
         Endpoint("/static/{path:path}", _GET, pages.static, answers="*/*"),

@@ -34,15 +34,22 @@ export class ApiError extends Error {
   }
 }
 
-async function ask(path, options) {
-  let answer;
+async function reach(path, options) {
   try {
-    answer = await fetch(`/api/v1/${path}`, { headers: { Accept: "application/json" }, ...options });
+    const answer = await fetch(`/api/v1/${path}`, { headers: { Accept: "application/json" }, ...options });
+    if (answer.status === 401) location.assign("/login");
+    return answer;
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new ApiError("The hub cannot be reached.", 0);
   }
-  if (answer.status === 401) location.assign("/login");
+}
+
+async function ask(path, options) {
+  return read(await reach(path, options));
+}
+
+async function read(answer) {
   const text = await answer.text();
   let body = null;
   try {
@@ -78,8 +85,30 @@ export async function view(text, start, end, width, signal) {
   return { ...found, unit: found.rate ? perSecond(unit) : unit };
 }
 
-export function breakSomething(fault) {
-  return ask("demo/break", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ fault }) });
+const posted = (body) => ({ method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+
+export const breakSomething = (fault) => ask("demo/break", posted({ fault }));
+
+export const detectors = () => ask("detectors");
+
+/** The answer comes as a JSON object a line: how far it is, again and again, and in the end the result.
+ * @param {(done: {series: number, of: number, rows: number}) => void} onProgress */
+export async function backtest(asked, onProgress, signal) {
+  const answer = await reach("backtest", { ...posted(asked), signal });
+  if (!answer.ok) return read(answer);
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "", result = null;
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    const lines = (rest + part.value).split("\n");
+    rest = lines.pop();
+    for (const said of lines.map((line) => JSON.parse(line))) {
+      if (said.error) throw new ApiError(said.error, 500);
+      if (said.progress) onProgress(said.progress);
+      result = said.result ?? result;
+    }
+  }
+  if (!result) throw new ApiError("The hub ended the backtest before it was done.", 0);
+  return result;
 }
 
 export function csvLink(text, start, end) {
