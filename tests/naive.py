@@ -1446,3 +1446,28 @@ def tuned_row(y: float, score: float, yhat: float, lower: float, upper: float, c
         else:
             lower = math.nextafter(y, math.inf)
     return score, yhat, lower, upper, cause
+
+
+# --- alarm/pace -------------------------------------------------------------------------------------------------------
+
+
+def pace(rows: Sequence[tuple[int, float]], fresh_from: int) -> tuple[int, int, float, float, list[bool]]:
+    """(last, first, gap, far, which rows count) of one series from its rows (time, value)."""
+    last = first = 0
+    gap = far = 0.0
+    live = []
+    for t, value in rows:
+        counts = t >= fresh_from and t > last and not math.isnan(value)
+        live.append(counts)
+        if not counts:
+            continue
+        seen = float(t - last)
+        if last <= 0:
+            first = t
+        elif gap == 0:
+            gap = far = seen
+        else:
+            far = max(seen, far - (far - gap) / 512) if seen <= 3 * max(far, gap) else far * 1.25
+            gap = gap + (min(seen, 4 * gap) - gap) / 8
+        last = t
+    return last, first, gap, far, live

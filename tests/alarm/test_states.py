@@ -47,7 +47,7 @@ def ticked(
     pace = Pace()
     pace.reserve(3)
     pace.last[:], pace.gap[:] = round(last * NS), gap_s * NS
-    found = machine.tick(round(second * NS), pace, round(heard_from * NS))
+    found = machine.tick(round(second * NS), pace, round(heard_from * NS), np.ones(3, np.bool_))
     return [(state, since) for state, since, _ in told(found, found.row)]
 
 

@@ -74,7 +74,9 @@ def test_no_file_gives_the_defaults() -> None:
     assert config.http.listen == "127.0.0.1:8642"
     assert config.mqtt.listen == "127.0.0.1:1883"
     assert config.data.folder == Path("almenara-data")
-    assert config.rules == {"anomaly": Rule(expr="anomaly_score > 1", for_=300.0)}
+    assert config.rules == {
+        "anomaly": Rule(expr="anomaly_score > 1", for_=300.0), "stale": Rule(expr="stale_gaps > 10"),
+    }  # fmt: skip
     assert config.collectors["host"].plugin == "host"
     assert config.store.plugin == "chdb"
     assert config == Config()
@@ -157,7 +159,8 @@ severity = "bad"
         "hub.toml:13: transports.plant.keepalive: unknown option; did you mean keepalive_s?",
         "hub.toml:14: colectors: unknown section; did you mean collectors?",
         "hub.toml:15: rules.hot.expr: is missing; expected a text; "
-        "A comparison such as 'cpu_usage{host=\"a\"} > 90' or 'anomaly_score > 1'.",
+        "A comparison such as 'cpu_usage{host=\"a\"} > 90' or 'anomaly_score > 1'. 'stale_gaps > 10': there was no row "
+        "for more than ten times the series' own usual gap.",
         'hub.toml:16: rules.hot.for: must be a duration such as "30s", "5m" or "1h30m"; got "soon"',
         'hub.toml:17: rules.hot.severity: must be "warning", "minor", "major" or "critical"; got "bad"',
         "hub.toml:18: collectors.nothere: no collector is called 'nothere'; installed: plant, "
@@ -206,6 +209,7 @@ def test_a_wrong_file_is_named(write: Write, text: str, message: str) -> None:
     ("section", "key", "text"),
     [
         ("rules.hot", "expr", "temperature >"),
+        ("rules.hot", "expr", "stale_gaps < 10"),
         ("detectors.plant", "match", "{city="),
         ("notifiers.plant", "match", "{city="),
         ("publish", "judged", ["{a='b'}", "{city="]),

@@ -111,7 +111,8 @@ class Book:
         changes: list[Change] = []
         try:
             for machine in self._machines.values():
-                found = machine.tick(now_ns, self._pace, self._heard_from)
+                mask = self._selectors[machine.rule.name].mask()
+                found = machine.tick(now_ns, self._pace, self._heard_from, mask)
                 changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
             self._commit(self._seq, changes)
         except BaseException:
@@ -185,7 +186,7 @@ class Book:
         for rule in rules:
             old = self._machines.get(rule.name)
             same = old is not None and old.rule.expr == rule.expr
-            machines[rule.name] = Machine(rule) if old is None else old.with_rule(rule)
+            machines[rule.name] = Machine.of(rule) if old is None else old.with_rule(rule)
             selectors[rule.name] = self._selectors[rule.name] if same else self._selector(rule.matchers)
         self._machines, self._selectors = machines, selectors
 
@@ -224,13 +225,14 @@ class Book:
         kept = [(machine, machine.keep(machine.open() if ids is None else ids)) for machine in self._machines.values()]
         if ids is not None:
             self._pace.reserve(int(ids.max(initial=-1)) + 1)
-            last, gap = self._pace.last[ids], self._pace.gap[ids]
+            paces = {name: column[ids] for name, column in self._pace.columns.items()}
 
         def undo() -> None:
             for machine, before in kept:
                 machine.undo(before)
             if ids is not None:
-                self._pace.last[ids], self._pace.gap[ids] = last, gap
+                for name, before in paces.items():
+                    self._pace.columns[name][ids] = before
 
         return undo
 

@@ -62,10 +62,14 @@ def from_clock(
     found = []
     for id, told, since, worst in _each(changes):
         before = last((rule.name, bytes(series.keys[id])))
+        silence, gap = (now_ns - pace.last[id]) / NS, pace.gap[id] / NS
+        usual = f", usually every {format_duration(gap)}" if gap else ""
         if TOLD[told] is State.NO_DATA:
-            silence, gap = (now_ns - pace.last[id]) / NS, pace.gap[id] / NS
-            usual = f", usually every {format_duration(gap)}" if gap else ""
             evidence = Evidence(_NAN, why=f"no data for {format_duration(silence)}{usual}")
+        elif rule.on_silence and TOLD[told] is State.FIRING:
+            evidence = Evidence(_NAN, why=f"no row for {format_duration(silence)}{usual}")
+        elif rule.on_silence:
+            evidence = Evidence(_NAN, why=f"no row for {format_duration(silence)}: taken as gone for good")
         elif TOLD[told] is State.FIRING and before is not None:
             evidence = before.last.evidence
         else:

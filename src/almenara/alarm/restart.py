@@ -78,8 +78,7 @@ def state(seq: int, pace: Pace, machines: Mapping[str, Machine]) -> dict[str, np
     return {
         "format": np.array([FORMAT], np.int64),
         "seq": np.array([seq], np.int64),
-        "last": pace.last.copy(),
-        "gap": pace.gap.copy(),
+        **{name: column.copy() for name, column in pace.columns.items()},
         "names": np.frombuffer(json.dumps(list(machines)).encode(), np.uint8).copy(),
         "rule": np.repeat(np.arange(len(open), dtype=np.int32), [len(ids) for _, ids in open]),
         "id": np.concatenate([np.zeros(0, np.int32), *(ids for _, ids in open)]),
@@ -107,7 +106,7 @@ def attach(
     ids = find([row[1] for row in rows]).tolist() if rows else []
     inside = _inside(snapshot)
     if snapshot is not None:
-        pace.last, pace.gap = np.array(snapshot["last"], np.int64), np.array(snapshot["gap"], np.float64)
+        pace.restore(snapshot)
     pace.reserve(len(series))
     for (rule, _, code, since, last_true, worst, said, last, seq), id in zip(rows, ids, strict=True):
         if rule not in machines or id < 0:

@@ -16,6 +16,11 @@ from almenara.query import NAME, Matcher, parse_comparison
 #: an anomaly begins and 0 elsewhere.
 SCORE, ALERT = "anomaly_score", "anomaly_alert"
 
+#: With this name, how long a series has had no row, in times of its own usual gap: `stale_gaps > 10`.
+STALE = "stale_gaps"
+#: What judging makes, and the figures of hub and agent: no rule about silence means them.
+NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?|(almenara|puma)_.*")
+
 _TESTS = {
     ">": operator.gt, "<": operator.lt, ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne,
 }  # fmt: skip
@@ -25,7 +30,8 @@ _WORDS = {">": "above", "<": "below", ">=": "at or above", "<=": "at or below", 
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A threshold, `cpu_usage{host="a"} > 90`, or a limit on what detectors say: `anomaly_score > 1` while it is
-    unusual, `anomaly_alert == 1` once where an anomaly begins.
+    unusual, `anomaly_alert == 1` once where an anomaly begins. Or `stale_gaps > 10`: there was no row for more than ten
+    times the series' own usual gap, which is learned (`Pace.stale`).
 
     for_s: how long it must hold before the alarm fires; keep_firing_for_s: how long the alarm goes on after the last
     time it held. severity: empty = by the worst score for anomaly rules, else warning. In an anomaly rule the label
@@ -45,6 +51,7 @@ class Rule:
     number: float = field(init=False, compare=False)
     on_score: bool = field(init=False, compare=False)
     on_alert: bool = field(init=False, compare=False)
+    on_silence: bool = field(init=False, compare=False)
     detector: str = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -58,8 +65,13 @@ class Rule:
         matchers, op, number = parse_comparison(self.expr)
         on_alert = any((m.label, m.op, m.value) == (NAME, "=", ALERT) for m in matchers)
         on_score = on_alert or any((m.label, m.op, m.value) == (NAME, "=", SCORE) for m in matchers)
+        on_silence = any((m.label, m.op, m.value) == (NAME, "=", STALE) for m in matchers)
+        if on_silence and (op not in (">", ">=") or not number > 0):
+            raise ValueError(f"rule {self.name}: {STALE} must be > a number above 0; got {op} {number:g}")
+        selected = _series_of(matchers) if on_score or on_silence else tuple(matchers)
         found = {
-            "matchers": _series_of(matchers) if on_score else tuple(matchers),
+            "matchers": (*selected, NOT_OURS) if on_silence else selected,
+            "on_silence": on_silence,
             "op": op,
             "number": number,
             "on_score": on_score,
@@ -74,6 +86,8 @@ class Rule:
 
         A missing value and a score that is not ready (NaN) state nothing.
         """
+        if self.on_silence:  # a row ends it; the clock begins it
+            return np.zeros(len(value)), np.ones(len(value), np.bool_), np.zeros(len(value), np.bool_)
         judged = np.asarray(verdict.score) if self.on_score else value
         compared = np.asarray(verdict.nth) == 1 if self.on_alert else judged
         return judged, ~np.isnan(judged), _TESTS[self.op](compared, self.number)
@@ -88,6 +102,8 @@ class Rule:
         """What was said of a row, as this rule takes it: a threshold has a sentence of its own, and no detector."""
         if self.on_score:
             return said
+        if self.on_silence:
+            return replace(said, detector="", why="rows come again")
         text = f"{said.value:.6g} is {'' if true else 'not '}{_WORDS[self.op]} {self.number:.6g}"
         return replace(said, detector="", why=text)
 

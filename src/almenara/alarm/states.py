@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from almenara._compiled import njit
-from almenara.alarm.pace import Pace
+from almenara.alarm.pace import GONE_NS, Pace
 from almenara.alarm.rules import Rule
 from almenara.model.alarm import State
 from almenara.model.time import MINUTE_NS, NS
@@ -116,6 +116,11 @@ class Machine:
         self.worst = np.zeros(0)
         self.said = np.zeros(0, np.bool_)  # what the last row stated
 
+    @staticmethod
+    def of(rule: Rule) -> Machine:
+        """The machine that a rule wants."""
+        return StaleMachine(rule) if rule.on_silence else Machine(rule)
+
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
         """state, since, last_true, worst, said."""
@@ -163,10 +168,11 @@ class Machine:
         )  # fmt: skip
         return Changes(row[:k], np.asarray(id)[row[:k]], told[:k], since[:k], worst[:k])
 
-    def tick(self, now_ns: int, pace: Pace, heard_from_ns: int) -> Changes:
+    def tick(self, now_ns: int, pace: Pace, heard_from_ns: int, mask: np.ndarray) -> Changes:
         """What the clock changes: holds that are over where the next row is overdue, and series that fell silent.
 
-        heard_from_ns: silence counts from then on at the earliest; before, this hub was not listening.
+        heard_from_ns: silence counts from then on at the earliest; before, this hub was not listening. mask:
+        bool[series], as for `step`.
         """
         id = self.open()
         state, last, grace = self.state[id], pace.last[id], np.minimum(pace.gap[id], MOST_GRACE_NS)
@@ -189,7 +195,7 @@ class Machine:
 
     def with_rule(self, rule: Rule) -> Machine:
         """The same alarms under a changed rule; its arrays are this one's."""
-        other = Machine(rule)
+        other = self.of(rule)
         other.state, other.since, other.last_true, other.worst, other.said = self.columns
         return other
 
@@ -210,3 +216,25 @@ class Machine:
         self.state[kept.id] = INACTIVE
         for column, before in zip(self.columns, kept.columns, strict=True):
             column[kept.open] = before
+
+
+class StaleMachine(Machine):
+    """The alarms of a rule about silence: the clock begins them, the next row ends them, and so does a series that is
+    gone for good."""
+
+    def tick(self, now_ns: int, pace: Pace, heard_from_ns: int, mask: np.ndarray) -> Changes:
+        """Series that are stale by now, and those that are gone for good. `for_s` is added to what is still usual."""
+        n = min(len(mask), len(pace.last))
+        self.reserve(n)
+        state, hold = self.state[:n], round(self.rule.for_s * NS)
+        stale = pace.stale(now_ns - hold, heard_from_ns, self.rule.number)[:n] & mask[:n] & (state == INACTIVE)
+        gone = (state == FIRING) & (now_ns - pace.last[:n] >= GONE_NS)
+        id = np.flatnonzero(stale | gone).astype(np.int32)
+        told = np.where(gone[id], _TELL_RESOLVED, FIRING).astype(np.int8)
+        began, ended = id[told == FIRING], id[told == _TELL_RESOLVED]
+        limit = pace.stale_limit(self.rule.number)[began]
+        since = np.maximum(pace.last[began], heard_from_ns) + limit + hold
+        self.state[began], self.since[began], self.last_true[began], self.said[began] = FIRING, since, since, True
+        self.worst[began] = (now_ns - pace.last[began]) / pace.gap[began]
+        self.state[ended] = INACTIVE
+        return Changes(np.full(len(id), -1), id, told, self.since[id], self.worst[id])

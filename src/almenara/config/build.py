@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from almenara.alarm.book import Book
-from almenara.alarm.rules import Rule
+from almenara.alarm.rules import NOT_OURS, Rule
 from almenara.analysis.tuning import OUTSIDE, Tuning
 from almenara.analysis.when import words_of
 from almenara.bus.contract import Bus
@@ -31,7 +31,7 @@ from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.forward import Route
 from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
 from almenara.pipeline.index import Selector, SeriesIndex
-from almenara.pipeline.judge import NOT_OURS, Watch
+from almenara.pipeline.judge import Watch
 from almenara.pipeline.relabel import Relabeling, Step
 from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options as plugin_options

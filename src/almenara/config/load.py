@@ -43,7 +43,10 @@ DEFAULTS: dict[str, dict[str, Any]] = {
     "topics": {"#": Plugin("codec", "#", "json", where='topics."#"')},
     "collectors": {"host": Plugin("collector", "host", "host", where="collectors.host")},
     "detectors": {"seasonal": Plugin("detector", "seasonal", "seasonal", where="detectors.seasonal")},
-    "rules": {"anomaly": Rule(expr="anomaly_score > 1", for_=300.0)},
+    "rules": {
+        "anomaly": Rule(expr="anomaly_score > 1", for_=300.0),
+        "stale": Rule(expr="stale_gaps > 10"),
+    },
 }
 
 
@@ -285,7 +288,19 @@ class _Check:
         self.problems += problems
         if "expr" in values:
             self.expression(f"{where}.expr", values["expr"], "parse_comparison")
+            self.sense_of_rule(name, f"{where}.expr", values["expr"])
         return None if problems else Rule(**values)
+
+    def sense_of_rule(self, name: str, where: str, expr: str) -> None:
+        """What a comparison that can be read must not say; imported only here: an agent has no rules."""
+        try:
+            from almenara.alarm import rules
+
+            rules.Rule(name, expr)
+        except ValueError as error:
+            self.say(where, str(error).partition(": ")[2])
+        except (QueryError, MissingExtra, ModuleNotFoundError):
+            pass  # told already
 
     def tuning(self, name: str, table: dict[str, Any]) -> Tuning | None:
         """Options on what counts; imported only here: an agent has no use for them."""

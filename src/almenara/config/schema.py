@@ -196,7 +196,8 @@ class Rule:
     """When to raise an alarm.
 
     Options:
-        expr: A comparison such as 'cpu_usage{host="a"} > 90' or 'anomaly_score > 1'.
+        expr: A comparison such as 'cpu_usage{host="a"} > 90' or 'anomaly_score > 1'. 'stale_gaps > 10': there was no
+            row for more than ten times the series' own usual gap.
         for: How long it must hold before the alarm fires.
         keep_firing_for: How long it must be over before the alarm is resolved.
         severity: How bad it is; without it, the anomaly score says.

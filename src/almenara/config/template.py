@@ -31,7 +31,7 @@ ABOUT = {
     "detectors": "What judges samples as they arrive; match chooses series, such as '{city=\"Mumbai\"}' (empty: all).",
     "tuning": "What counts as an anomaly of some series, whatever the detector; the first table that fits counts.",
     "budgets": "How many anomalies a week are welcome; the limit is then set by how often the series have rows.",
-    "rules": "When alarms are raised. Without any [rules...] there is the one below.",
+    "rules": "When alarms are raised. Without any [rules...] there are those below.",
     "calendars": "Days and hours on which series behave in a way of their own: it is learned, and expected again.",
     "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
     "routes": "Stored rows that go on to other systems, each at least once.",
@@ -71,7 +71,7 @@ def template() -> str:
 
 def _examples(section: str) -> list[str]:
     if section == "rules":
-        return [f"#{line}" if line[:1] != "#" else line for line in _rule("anomaly")]
+        return [f"#{line}" if line[:1] != "#" else line for line in _rule("anomaly") + _rule("stale")]
     if section in _KEYS_OF:
         keys = [f"{o.name}: {o.help}" for o in options_of(_KEYS_OF[section], given=())]
         return [f"# [{section}.NAME], with the keys", *(line for key in keys for line in _prose(key))]

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from almenara.alarm.rules import NOT_OURS
 from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
@@ -38,7 +39,7 @@ from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.intake import UNDECODABLE, Intake
-from almenara.pipeline.judge import NOT_OURS, Judge, Watch
+from almenara.pipeline.judge import Judge, Watch
 from almenara.pipeline.keys import AlreadyKept
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.metadata import KnownMetadata

@@ -11,13 +11,14 @@ from typing import Any
 import numpy as np
 
 from almenara._compiled import njit
+from almenara.alarm.rules import NOT_OURS
 from almenara.analysis.alerts import Anomalies
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesTable, encode_key
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.counters import Counters
-from almenara.pipeline.index import NAME, Selector, SeriesIndex
+from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.runs import crossings
@@ -29,7 +30,6 @@ from almenara.query import Matcher
 #: Names of the rows that judging makes. They are not judged themselves, and neither are the figures of hub and agent:
 #: most are totals, and an alarm would raise the next one.
 ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
-NOT_OURS = Matcher(NAME, "!~", "anomaly(_yhat|_lower|_upper)?|(almenara|puma)_.*")
 
 NO_ROWS = np.empty(0, np.int64)
 NEVER = np.iinfo(np.int64).min
