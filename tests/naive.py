@@ -449,40 +449,48 @@ def _of_calendar(period_s: float, span_s: float) -> bool:
 class _Tail:
     """A tail of almenara.analysis.tails."""
 
-    def __init__(self, depth: float):
-        self.u, self.mean, self.square, self.xi, self.depth = 2.57, 0.46, 0.44, 0.04, depth
-        self.reach = self._reach()
+    def __init__(self, depth: float, xi: float, unsure: float):
+        self.u, self.beta, self.xi, self.seen, self.depth = 2.57, 0.44, xi, 0.0, depth
+        self.set_reach(unsure)
 
-    def _reach(self) -> float:
-        return self.mean * (1 - self.xi) / self.xi * (math.exp(self.xi * self.depth) - 1)
+    def set_reach(self, unsure: float) -> None:
+        self.shape = self.xi + unsure
+        scale, base = self.beta / self.shape, -math.log(0.04)
+        self.reach = scale * (math.exp(self.shape * self.depth) - 1)
+        self.less = scale * (math.exp(self.shape * max(0.5 * (self.depth + base) - base, 0.0)) - 1)
 
     def limit(self) -> float:
         return max(self.u + self.reach, 3.0)
 
     def stay(self) -> float:
-        return self.u + 0.3 * self.reach
+        return self.u + self.less
 
-    def learn(self, z: float, step: float, rate: float, fit: bool) -> None:
+    def learn(self, z: float, step: float, weight: float, fit: bool) -> bool:
         if z <= self.u:
-            self.u = max(self.u - step * 0.02, 1.0)
-            return
-        excess = min(z, self.limit()) - self.u
-        if not fit:
-            excess = min(excess, 4 * self.mean)
-        self.u = min(self.u + step * 0.98, 60.0)
-        self.mean = max(self.mean + rate * (excess - self.mean), 0.1)
-        if fit:
-            self.square += rate * (excess * excess - self.square)
-            ratio = max(self.square / (self.mean * self.mean), 1.2)
-            self.xi = min(max((ratio - 2) / (2 * ratio - 2), 0.02), 0.4)
-        self.reach = self._reach()
+            self.u = max(self.u - step * 0.02 * self.u, 1.0)
+            return False
+        e, xi = (min(z, 1e9) - self.u) / self.beta, self.xi
+        e = e if fit else min(e, 4.0)
+        self.u = min(self.u + step * 0.98 * self.u, 1e6)
+        part = e / (1 + xi * e)
+        by_xi, by_beta = math.log1p(xi * e) / (xi * xi) - (1 + 1 / xi) * part, (1 + xi) * part - 1
+        gain = weight / (self.seen + 10)
+        self.seen = min(self.seen + weight, 120.0)
+        move = gain * (1 + xi) * ((1 + xi) * by_xi - by_beta)
+        if fit and xi + move > 0.02:
+            self.xi = min(xi + _clip(move, 10 * gain), 3.0)
+            move = gain * (1 + xi) * (2 * by_beta - by_xi)
+        else:
+            self.xi = 0.02 if fit else xi
+            move = gain * (1 + 2 * xi) * by_beta
+        self.beta = max(self.beta * math.exp(_clip(move, 10 * gain)), 0.1)
+        return True
 
     def score(self, z: float) -> float:
         base = -math.log(0.04)
         if z <= self.u:
             return z / self.u * base / (self.depth + base)
-        beta = self.mean * (1 - self.xi)
-        return (base + math.log1p(self.xi * (min(z, 1e6) - self.u) / beta) / self.xi) / (self.depth + base)
+        return (base + math.log1p(self.shape * (min(z, 1e9) - self.u) / self.beta) / self.shape) / (self.depth + base)
 
 
 def _single(x: float) -> float:
@@ -508,7 +516,9 @@ class _Season:
     def __init__(self, p_limit: float, accept_s: float):
         self.p_limit, self.accept_s, self.warm, self.ready = p_limit, accept_s, [], False
         depth = math.log(0.04 / (p_limit / 2))
-        self.up, self.down, self.ref_up, self.ref_down = (_Tail(depth) for _ in range(4))
+        self.up, self.down = _Tail(depth, 0.1, 2.0), _Tail(depth, 0.1, 2.0)
+        self.ref_up, self.ref_down = _Tail(depth, 0.04, 0.0), _Tail(depth, 0.04, 0.0)
+        self.runs = self.cluster = self.pending = 0.0
         self.day, self.day_seen, self.week, self.week_seen = [0.0] * 48, [0] * 48, [0.0] * 168, [0] * 168
         self.ratio, self.ref_ratio = [1.0] * 24, [1.0] * 24
         self.widen = self.ref_widen = self.power = 1.0
@@ -694,14 +704,10 @@ class _Season:
                 if not outside or self.streak <= 3:
                     self.decimals = _decimals(y, self.decimals)
                     self._sizes(recent, size, ref_size, near_away, ref_away)
-                if not outside or self.streak == 1:
-                    z = abs(near_away) / size
-                    self.up.learn(z if near_away >= 0 else 0.0, 0.02, 0.02, True)
-                    self.down.learn(z if near_away < 0 else 0.0, 0.02, 0.02, True)
-                    if judged and ref_away >= 0:
-                        self.most_up = max(self.most_up, ref_away / ref_size)
-                    elif judged:
-                        self.most_down = max(self.most_down, -ref_away / ref_size)
+                self._tails(lean, near_away, size, outside)
+                if judged and (not outside or self.streak == 1):
+                    self.most_up = max(self.most_up, ref_away / ref_size)
+                    self.most_down = max(self.most_down, -ref_away / ref_size)
                 if self.rows % 32 == 0:
                     gone = min(abs(self.recent - self.anchor), 4 * max(self.drift, self.size))
                     self.drift += (gone - self.drift) / min(self.rows // 32 + 4, 64)
@@ -746,21 +752,53 @@ class _Season:
             self.day_seen[b], self.week_seen[h] = min(seen + 1, 250), min(self.week_seen[h] + 1, 250)
         if self.most_up > 0 or self.most_down > 0:
             up, down = self.most_up > self.ref_up.u, self.most_down > self.ref_down.u
-            for tail, most, again in (
-                (self.ref_up, self.most_up, up and self.beyond == 1),
-                (self.ref_down, self.most_down, down and self.beyond == 2),
+            for tail, rows, most, again in (
+                (self.ref_up, self.up, self.most_up, up and self.beyond == 1),
+                (self.ref_down, self.down, self.most_down, down and self.beyond == 2),
             ):
-                weight = 0.1 if again else 1.0
-                tail.learn(most, 0.01 * weight, 0.02 * weight, False)
+                tail.xi, weight = max(rows.xi - 0.8, 0.04), 0.1 if again else 1.0
+                tail.learn(most, 0.005 * weight, weight, False)
+                tail.set_reach(0.0)
             self.beyond = 1 if up else 2 if down else 0
         self._open(half)
+        self.up.set_reach(self._unsure())
+        self.down.set_reach(self._unsure())
+
+    def _unsure(self) -> float:
+        return 2 / (1 + (self.rows / 150) * (self.rows / 150))
+
+    def _learn(self, z: float, weight: float) -> None:
+        weight *= 0.1 if self.cluster > 3 else 1.0
+        for tail, side in ((self.up, z), (self.down, -z)):
+            if tail.learn(side, 0.01 + 10 / self.rows, weight, True):
+                self.cluster += 1
+                tail.set_reach(self._unsure())
+
+    def _tails(self, lean: float, away: float, size: float, outside: bool) -> None:
+        z = away / size
+        self.cluster *= 1 - 1 / 32
+        if self.streak == 0:
+            if self.pending and abs(z) < (self.up if z >= 0 else self.down).u:
+                self._learn(self.pending, 1.0)
+            self.pending = 0.0
+            self._learn(z, 1.0)
+        elif outside and self.rows < 400:
+            if self.streak == 1:
+                self._learn(z, 1.0)
+        elif outside and self.streak == 1:
+            self.pending = z if abs(away) > 2 * abs(lean) else 0.0
+        elif outside and self.pending:
+            weight = min(max(self.runs / 8 - 1, 0.0), 1.0)
+            if weight > 0:
+                self._learn(self.pending, weight)
+            self.pending = 0.0
 
     def _adjust(self, b: int, h: int, mean: float) -> None:
         self.ref_bins += 1
         if self.ref_bins > 48 and 2 * self.bin_out < self.bin_rows:
             self.level += mean / 96
             mean -= mean / 96
-        move = mean * max(1 / (self.day_seen[b] + 1), 0.05)
+        move = _clip(mean, 6 * self.ref_size + self.swing) * max(1 / (self.day_seen[b] + 1), 0.05)
         self.day[b] = _single(self.day[b] + move)
         kept = 0.5 * move if self.cadence < 1800 else move
         for k in range(h % 24, 168, 24):
@@ -791,10 +829,12 @@ class _Season:
     def _count(self, time: int, ref_away: float, outside: bool, by_ref: bool, stuck: float) -> bool:
         forget = 1 - 0.1 * self.p_limit
         self.widen, self.ref_widen = max(self.widen * forget, 1.0), max(self.ref_widen * forget, 1.0)
+        self.runs *= 1 - 0.25 * self.p_limit
         if not outside:
             self.streak = max(self.streak - 1, 0)
             return True
         if self.streak == 0:
+            self.runs += (time - self.run) / 1e9 >= min(3600, 60 * self.cadence)
             self.run, self.run_rows, self.run_mean, self.run_dev = time, 0, ref_away, 0.0
             if (time - self.widened) / 1e9 >= (86_400 if by_ref else min(3600, 60 * self.cadence)):
                 self.widened = time
@@ -823,8 +863,13 @@ class _Season:
     def _gather(self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool) -> None:
         if self.known:
             weeks = self.week_seen[((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2] // 2
-            most = (1e30, 16.0, 4.0, 2.0)[min(weeks, 3)]
-            self.sum += _clip(ref_away, (most if outside else max(6.0, most)) * max(ref_size, size))
+            most = (4.0, 16.0, 4.0, 2.0)[min(weeks, 3)]
+            most = (most if outside else max(6.0, most)) * max(ref_size, size)
+            if weeks == 0:
+                so_far = self.sum / max(self.bin_rows, 1.0)
+                self.sum += so_far + _clip(ref_away - so_far, most + 2 * self.swing)
+            else:
+                self.sum += _clip(ref_away, most)
         else:
             self.sum += recent + _clip(ref_away - recent, 6 * size)
         self.bin_rows, self.bin_out = self.bin_rows + 1, self.bin_out + outside

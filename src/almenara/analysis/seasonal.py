@@ -276,8 +276,7 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
             if not outside or s.streak <= HOLD:
                 s.decimals = decimals_of(y, s.decimals)
                 learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, near_away, ref_away)
-            if not outside or s.streak == 1:
-                learn_tails(s, judged, size, ref_size, near_away, ref_away, o)
+            learn_tails(s, judged, lean, size, ref_size, near_away, ref_away, outside, o)
             if s.rows % DRIFT_ROWS == 0:
                 learn_drift(s)
 

@@ -8,6 +8,10 @@ from almenara.analysis.compiled import bare, inlined
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
     CLIP,
+    CLUSTER,
+    CLUSTER_ROWS,
+    CLUSTER_WEIGHT,
+    DAY_MOST,
     DEPTH,
     DOWN,
     DRIFT_ROWS,
@@ -17,26 +21,34 @@ from almenara.analysis.seasonal_slot import (
     HALF_S,
     HOLD,
     LIVELY,
+    OPEN,
+    OPEN_ROWS,
     P_LIMIT,
     READY,
     REF_DEPTH,
     REF_DOWN,
-    REF_RATE,
+    REF_LESS,
     REF_REPEAT,
     REF_STEP,
     REF_UP,
     REF_WIDEN_MAX,
     REF_WIDEN_REST_S,
+    REF_XI,
+    RUNS_USUAL,
+    STEP,
+    STEP_FIRST,
     STREAK_MAX,
     SURPRISE,
+    SURPRISE_SWING,
     UP,
     WIDEN_MAX,
     WIDEN_REST_ROWS,
     WIDEN_REST_S,
     WIDEN_STEP,
+    YOUNG,
     clip,
 )
-from almenara.analysis.tails import tail_learn
+from almenara.analysis.tails import XI, tail_learn, tail_reach
 from almenara.model.time import NS
 
 
@@ -71,17 +83,24 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
     if s.most_up > 0.0 or s.most_down > 0.0:
         _ref_tails(s, o)
     s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
+    tail_reach(s.tails, UP, o[DEPTH], _unsure(s))
+    tail_reach(s.tails, DOWN, o[DEPTH], _unsure(s))
 
 
 @bare
 def _ref_tails(s, o):  # type: ignore[no-untyped-def]
-    """Learn the reference view's tails from the extremes of a bin: rows in a row repeat each other, and so do bins."""
+    """Learn the reference view's tails from the extremes of a bin: rows in a row repeat each other, and so do bins.
+    Extremes are too few to tell a shape by; theirs is that of the rows, where that is heavy beyond doubt."""
     up = s.most_up > s.tails[REF_UP]
     down = s.most_down > s.tails[REF_DOWN]
+    s.tails[REF_UP + XI] = max(s.tails[UP + XI] - REF_LESS, REF_XI)
+    s.tails[REF_DOWN + XI] = max(s.tails[DOWN + XI] - REF_LESS, REF_XI)
     weight = REF_REPEAT if s.beyond == 1 and up else 1.0
-    tail_learn(s.tails, REF_UP, s.most_up, REF_STEP * weight, REF_RATE * weight, 0.0, o[REF_DEPTH])
+    tail_learn(s.tails, REF_UP, s.most_up, REF_STEP * weight, weight, False)
     weight = REF_REPEAT if s.beyond == 2 and down else 1.0
-    tail_learn(s.tails, REF_DOWN, s.most_down, REF_STEP * weight, REF_RATE * weight, 0.0, o[REF_DEPTH])
+    tail_learn(s.tails, REF_DOWN, s.most_down, REF_STEP * weight, weight, False)
+    tail_reach(s.tails, REF_UP, o[REF_DEPTH], 0.0)
+    tail_reach(s.tails, REF_DOWN, o[REF_DEPTH], 0.0)
     s.beyond = 1 if up else 2 if down else 0
 
 
@@ -93,7 +112,8 @@ def _adjust(s, b, h, mean):  # type: ignore[no-untyped-def]
         move = mean / 96.0
         s.level += move
         mean -= move
-    move = mean * max(1.0 / (s.day_seen[b] + 1.0), 0.05)
+    # What is far from all days before says more about this weekday, or a fault, than about the day.
+    move = clip(mean, DAY_MOST * s.ref_size + s.swing) * max(1.0 / (s.day_seen[b] + 1.0), 0.05)
     s.day[b] = s.day[b] + move
     # Weekdays seen before keep what they learned: the day's profile speaks for those not seen.
     kept = 0.5 * move if s.cadence < HALF_S else move
@@ -133,10 +153,12 @@ def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type
     """Count rejected rows; accept what has lasted. False: this row was accepted with all before it and is done."""
     forget = 1.0 - 0.1 * o[P_LIMIT]
     s.widen, s.ref_widen = max(s.widen * forget, 1.0), max(s.ref_widen * forget, 1.0)
+    s.runs *= 1.0 - 0.25 * o[P_LIMIT]
     if not outside:
         s.streak = max(s.streak - 1, 0)
         return True
     if s.streak == 0:
+        s.runs += (time - s.run) / NS >= min(WIDEN_REST_S, WIDEN_REST_ROWS * s.cadence)
         s.run, s.run_rows, s.run_mean, s.run_dev = time, 0, ref_away, 0.0
         rest = REF_WIDEN_REST_S if by_ref else min(WIDEN_REST_S, WIDEN_REST_ROWS * s.cadence)
         if (time - s.widened) / NS >= rest:
@@ -172,11 +194,17 @@ def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type
 @inlined
 def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: ignore[no-untyped-def]
     """Add a row to the open bin, clipped: hard where it was rejected, so that a fault moves a profile a little only,
-    and the harder the more often this hour of the week was seen, since what is new need not be a fault."""
+    and the harder the more often this hour of the week was seen, since what is new need not be a fault. An hour
+    of the week never seen is clipped around what its rows said so far: one absurd row says little, thirty a lot."""
     if known:
         weeks = s.week_seen[_week_bin(s.half)] // 2
         most = SURPRISE[min(weeks, len(SURPRISE) - 1)]
-        s.sum += clip(ref_away, (most if outside else max(most, 6.0)) * max(ref_size, size))
+        most = (most if outside else max(most, 6.0)) * max(ref_size, size)
+        if weeks == 0:
+            so_far = s.sum / max(s.sum_rows, 1.0)
+            s.sum += so_far + clip(ref_away - so_far, most + SURPRISE_SWING * s.swing)
+        else:
+            s.sum += clip(ref_away, most)
     else:
         s.sum += recent + clip(ref_away - recent, 6.0 * size)
     s.sum_rows += 1.0
@@ -218,14 +246,55 @@ def learn_drift(s):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def learn_tails(s, by_reference, size, ref_size, away, ref_away, o):  # type: ignore[no-untyped-def]
-    """Learn how far usual deviations reach on their side."""
-    z = abs(away) / size
-    tail_learn(s.tails, UP, z if away >= 0.0 else 0.0, 0.02, 0.02, 0.02, o[DEPTH])
-    tail_learn(s.tails, DOWN, z if away < 0.0 else 0.0, 0.02, 0.02, 0.02, o[DEPTH])
-    if by_reference:
-        z = abs(ref_away) / ref_size
-        if ref_away >= 0.0:
-            s.most_up = max(s.most_up, z)
-        else:
-            s.most_down = max(s.most_down, z)
+def _unsure(s):  # type: ignore[no-untyped-def]
+    """How much heavier than it looks the tail of so young a series may be."""
+    age = s.rows / OPEN_ROWS
+    return OPEN / (1.0 + age * age)
+
+
+@bare
+def _learn_recent(s, z, weight, o):  # type: ignore[no-untyped-def]
+    """Learn a deviation of the recent view, in sizes, upwards positive. Rows that reach far together count as few."""
+    weight *= CLUSTER_WEIGHT if s.cluster > CLUSTER else 1.0
+    step = STEP + STEP_FIRST / s.rows
+    if tail_learn(s.tails, UP, z, step, weight, True):
+        s.cluster += 1.0
+        tail_reach(s.tails, UP, o[DEPTH], _unsure(s))
+    if tail_learn(s.tails, DOWN, -z, step, weight, True):
+        s.cluster += 1.0
+        tail_reach(s.tails, DOWN, o[DEPTH], _unsure(s))
+
+
+@inlined
+def learn_tails(s, by_reference, lean, size, ref_size, away, ref_away, outside, o):  # type: ignore[no-untyped-def]
+    """Learn how far usual deviations reach on their side. Usual is also a rejected row that stands alone, and a run of
+    rejected rows where there are many; nothing is learned from the rest of a run, nor soon after it."""
+    z = away / size
+    s.cluster *= 1.0 - 1.0 / CLUSTER_ROWS
+    if s.streak == 0:
+        if s.pending != 0.0:
+            if abs(z) < s.tails[UP if z >= 0.0 else DOWN]:
+                _learn_recent(s, s.pending, 1.0, o)
+            s.pending = 0.0
+        _learn_recent(s, z, 1.0, o)
+    elif outside:
+        _learn_rejected(s, z, lean, size, away, o)
+    if by_reference and (not outside or s.streak == 1):
+        z = ref_away / ref_size
+        s.most_up = max(s.most_up, z)
+        s.most_down = max(s.most_down, -z)
+
+
+@bare
+def _learn_rejected(s, z, lean, size, away, o):  # type: ignore[no-untyped-def]
+    """Learn a rejected row at once in a young series; else wait whether it stands alone, or begins a run."""
+    if s.rows < YOUNG:
+        if s.streak == 1:
+            _learn_recent(s, z, 1.0, o)
+    elif s.streak == 1:
+        s.pending = z if abs(away) > 2.0 * abs(lean) else 0.0  # not the way back from where it was
+    elif s.pending != 0.0:
+        weight = min(max(s.runs / RUNS_USUAL - 1.0, 0.0), 1.0)
+        if weight > 0.0:
+            _learn_recent(s, s.pending, weight, o)
+        s.pending = 0.0

@@ -60,6 +60,9 @@ SLOT = np.dtype(
         ("sum_out", np.float64),
         ("most_up", np.float64),  # the open bin: farthest deviation in the reference view, in sizes
         ("most_down", np.float64),
+        ("runs", np.float64),  # runs of rejected rows, those of an hour as one, forgotten in 4 / p_limit rows
+        ("cluster", np.float64),  # excesses over u among the latest 32 rows
+        ("pending", np.float64),  # deviation of a row rejected just now, learned as the tail's if the next is usual
         ("tails", np.float64, (4 * TAIL,)),
         ("rows", np.int32),
         ("ref_rows", np.int32),
@@ -116,11 +119,19 @@ WIDEN_REST_S, WIDEN_REST_ROWS, REF_WIDEN_REST_S = HOUR_S, 60, DAY_S  # one fault
 DECIMALS_MAX = 7
 POWERS = 10.0 ** np.arange(DECIMALS_MAX + 1)
 FLAT_ROWS_MIN, FLAT_TIMES, FLAT_EXTRA, FLAT_AGE_NS = 8, 3.0, 8.0, 2 * DAY_S * NS
-REF_STEP, REF_RATE = 0.01, 0.02  # of the reference view's tails, a bin
+STEP, STEP_FIRST = 0.01, 10.0  # of the recent view's quantiles: share a row, and how much more in the first rows
+OPEN, OPEN_ROWS = 2.0, 150.0  # how much heavier the tail of a new series may be than it looks, and for how long
+YOUNG = 400  # rows until which rejected rows are learned as usual ones: what is often so high is usual
+RUNS_USUAL = 8.0  # runs of rejected rows in 4 / p_limit rows from which on they are learned: twice what p_limit means
+CLUSTER, CLUSTER_ROWS, CLUSTER_WEIGHT = 3.0, 32.0, 0.1  # more excesses than these within these rows count less each
+REF_STEP = 0.005  # of the reference view's tails, a bin
+REF_XI, REF_LESS = 0.04, 0.8  # shape of the reference view's tails: a Gaussian's, or the recent view's less so much
 REF_REPEAT = 0.1  # how much a bin counts after one that was in the tail too
 LIVELY = 0.2  # share of moves from which on a series can be stuck
 #: How much of a rejected deviation a profile learns, in sizes, by weeks seen.
-SURPRISE = (1e30, 16.0, 4.0, 2.0)
+SURPRISE = (4.0, 16.0, 4.0, 2.0)
+SURPRISE_SWING = 2.0  # and in an hour of the week never seen, in swings of the day
+DAY_MOST = 6.0  # of a bin's deviation moves the day's profile, in sizes; what is beyond is the weekday's
 UNSURE = 0.3  # prior size of a weekday's difference, in swings of the day
 
 
@@ -190,7 +201,7 @@ def blank(s, local, level, size, o):  # type: ignore[no-untyped-def]
     s.half, s.quarter = local // HALF_S, NEVER
     for h in range(24):
         s.ratio[h] = s.ref_ratio[h] = 1.0
-    tail_start(s.tails, UP, o[DEPTH])
-    tail_start(s.tails, DOWN, o[DEPTH])
-    tail_start(s.tails, REF_UP, o[REF_DEPTH])
-    tail_start(s.tails, REF_DOWN, o[REF_DEPTH])
+    tail_start(s.tails, UP, 0.1, o[DEPTH], OPEN)
+    tail_start(s.tails, DOWN, 0.1, o[DEPTH], OPEN)
+    tail_start(s.tails, REF_UP, REF_XI, o[REF_DEPTH], 0.0)
+    tail_start(s.tails, REF_DOWN, REF_XI, o[REF_DEPTH], 0.0)

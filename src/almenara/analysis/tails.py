@@ -1,11 +1,15 @@
 """How unlikely is a deviation? A calibrated tail for each series and side, learned row by row in constant memory.
 
 Deviations are given in units of their usual size. A running quantile u (exceeded with probability Q) parts the bulk
-from the tail; above it a generalized Pareto distribution (Pickands 1975; Coles, An Introduction to Statistical
-Modeling of Extreme Values, 2001, ch. 4) is fitted by the mean and the mean square of the excess over u:
+from the tail; above it is a generalized Pareto distribution (Pickands 1975; Coles, An Introduction to Statistical
+Modeling of Extreme Values, 2001, ch. 4):
 
-    P(z > x) = Q * (1 + xi * (x - u) / beta) ** (-1 / xi)         beta = mean * (1 - xi)
-    xi = (R - 2) / (2R - 2)  with  R = mean square / mean ** 2,   kept in [XI_MIN, XI_MAX]
+    P(z > x) = Q * (1 + xi * (x - u) / beta) ** (-1 / xi)
+
+xi and beta follow their likelihood, one excess at a time: a step of natural gradient (Amari 1998), the inverse of
+Fisher's information times the score, divided by the excesses seen so far plus PRIOR. So what a tail begins as counts as
+PRIOR excesses, and any weight of tail can be learned, also one whose mean is not finite. What a few rows cannot show is
+not claimed: the shape by which is judged is xi plus what the evidence leaves open, and shrinks to xi as rows come.
 
 One tail is TAIL numbers at `tails[at:at + TAIL]`. A score is log p / log p_limit with p two-sided, so it is linear
 in z below u and 1 at `limit`. Compiled kernels; their slow twins are in tests/naive.py.
@@ -19,14 +23,18 @@ from almenara.analysis.compiled import bare, inlined
 
 #: Probability of one side beyond u.
 Q = 0.02
-#: Columns of one tail: u, mean excess, mean square excess, xi, distance from u to the limit.
-U, MEAN, SQUARE, XI, REACH, TAIL = 0, 1, 2, 3, 4, 5
-XI_MIN, XI_MAX = 0.02, 0.4
-U_MIN, U_MAX = 1.0, 60.0
-Z_MAX = 1e6
+#: Columns of one tail: u, beta, xi, excesses seen, the shape judged by, distance from u to the limit and to a
+#: score of STAY, which is enough among rejected rows.
+U, BETA, XI, SEEN, SHAPE, REACH, LESS, TAIL = 0, 1, 2, 3, 4, 5, 6, 7
+STAY = 0.5
+XI_MIN, XI_MAX = 0.02, 3.0
+PRIOR, SEEN_MAX = 10.0, 120.0
+STEP_MAX = 10.0  # most that xi and log beta may move for one excess, in weights of an excess
+U_MIN, U_MAX = 1.0, 1e6
+BETA_MIN = 0.1
+FIXED_MAX = 4.0
+Z_MAX = 1e9
 LIMIT_MIN = 3.0
-#: Among rejected rows less is needed to be rejected too: a score of STAY, near `tail_stay`.
-STAY, STAY_REACH = 0.5, 0.3
 
 
 def depth_of(p_limit: float) -> float:
@@ -35,23 +43,23 @@ def depth_of(p_limit: float) -> float:
 
 
 @bare
-def tail_start(tails, at, depth):  # type: ignore[no-untyped-def]
-    """A tail before anything was seen: a Gaussian's, in units of its mean absolute deviation."""
+def tail_start(tails, at, xi, depth, unsure):  # type: ignore[no-untyped-def]
+    """A tail before anything was seen: a Gaussian's, in units of its mean absolute deviation, but for its shape."""
     tails[at + U] = 2.57
-    tails[at + MEAN] = 0.46
-    tails[at + SQUARE] = 0.44
-    tails[at + XI] = 0.04
-    _reach(tails, at, depth, False)
+    tails[at + BETA] = 0.44
+    tails[at + XI] = xi
+    tails[at + SEEN] = 0.0
+    tail_reach(tails, at, depth, unsure)
 
 
 @bare
-def _reach(tails, at, depth, fitted):  # type: ignore[no-untyped-def]
-    mean = tails[at + MEAN]
-    if fitted:
-        ratio = max(tails[at + SQUARE] / (mean * mean), 1.2)
-        tails[at + XI] = min(max((ratio - 2.0) / (2.0 * ratio - 2.0), XI_MIN), XI_MAX)
-    xi = tails[at + XI]
-    tails[at + REACH] = mean * (1.0 - xi) / xi * (math.exp(xi * depth) - 1.0)
+def tail_reach(tails, at, depth, unsure):  # type: ignore[no-untyped-def]
+    """Judge from now on by the shape learned plus `unsure`."""
+    shape = tails[at + XI] + unsure
+    tails[at + SHAPE] = shape
+    scale, base = tails[at + BETA] / shape, -math.log(2.0 * Q)
+    tails[at + REACH] = scale * (math.exp(shape * depth) - 1.0)
+    tails[at + LESS] = scale * (math.exp(shape * max(STAY * (depth + base) - base, 0.0)) - 1.0)
 
 
 @inlined
@@ -63,25 +71,42 @@ def tail_limit(tails, at):  # type: ignore[no-untyped-def]
 @inlined
 def tail_stay(tails, at):  # type: ignore[no-untyped-def]
     """The deviation that still belongs to a run of rejected rows."""
-    return tails[at + U] + STAY_REACH * tails[at + REACH]
+    return tails[at + U] + tails[at + LESS]
 
 
-@inlined
-def tail_learn(tails, at, z, step, rate, heavy_rate, depth):  # type: ignore[no-untyped-def]
-    """Learn a deviation z >= 0 on this side (0 when it fell on the other), cut at the limit. step: of the quantile;
-    rate: weight
-    of one excess in the mean; heavy_rate: in the mean square, 0 = the shape is not fitted."""
+@bare
+def _fit(tails, at, excess, weight, fit):  # type: ignore[no-untyped-def]
+    """One step of xi and log beta towards what makes this excess likely."""
+    xi, beta = tails[at + XI], tails[at + BETA]
+    e = excess / beta if fit else min(excess / beta, FIXED_MAX)
+    part = e / (1.0 + xi * e)
+    by_xi = math.log1p(xi * e) / (xi * xi) - (1.0 + 1.0 / xi) * part
+    by_beta = (1.0 + xi) * part - 1.0
+    gain = weight / (tails[at + SEEN] + PRIOR)
+    most = STEP_MAX * gain
+    tails[at + SEEN] = min(tails[at + SEEN] + weight, SEEN_MAX)
+    move = gain * (1.0 + xi) * ((1.0 + xi) * by_xi - by_beta)
+    if fit and xi + move > XI_MIN:
+        tails[at + XI] = min(xi + min(max(move, -most), most), XI_MAX)
+        move = gain * (1.0 + xi) * (2.0 * by_beta - by_xi)
+    else:  # at the end of its range xi stands still, and beta is fitted alone
+        tails[at + XI] = XI_MIN if fit else xi
+        move = gain * (1.0 + 2.0 * xi) * by_beta
+    tails[at + BETA] = max(beta * math.exp(min(max(move, -most), most)), BETA_MIN)
+
+
+@bare
+def tail_learn(tails, at, z, step, weight, fit):  # type: ignore[no-untyped-def]
+    """Learn a deviation z (less than 0 when it fell on the other side). True where it was beyond u: then `tail_reach`
+    is to be called. step: of the quantile, a share of it; weight: how much this row counts, 1 = as one independent
+    of the others; fit: the shape too, else beta alone, from excesses cut at FIXED_MAX."""
     u = tails[at + U]
     if z <= u:
-        tails[at + U] = max(u - step * Q, U_MIN)
-        return
-    excess = min(z, tail_limit(tails, at)) - u
-    if heavy_rate == 0.0:
-        excess = min(excess, 4.0 * tails[at + MEAN])
-    tails[at + U] = min(u + step * (1.0 - Q), U_MAX)
-    tails[at + MEAN] = max(tails[at + MEAN] + rate * (excess - tails[at + MEAN]), 0.1)
-    tails[at + SQUARE] += heavy_rate * (excess * excess - tails[at + SQUARE])
-    _reach(tails, at, depth, heavy_rate > 0.0)
+        tails[at + U] = max(u - step * Q * u, U_MIN)
+        return False
+    tails[at + U] = min(u + step * (1.0 - Q) * u, U_MAX)
+    _fit(tails, at, min(z, Z_MAX) - u, weight, fit)
+    return True
 
 
 @inlined
@@ -91,6 +116,5 @@ def tail_score(tails, at, z, depth):  # type: ignore[no-untyped-def]
     u = tails[at + U]
     if z <= u:
         return z / u * base / (depth + base)
-    xi = tails[at + XI]
-    beta = tails[at + MEAN] * (1.0 - xi)
-    return (base + math.log1p(xi * (min(z, Z_MAX) - u) / beta) / xi) / (depth + base)
+    shape = tails[at + SHAPE]
+    return (base + math.log1p(shape * (min(z, Z_MAX) - u) / tails[at + BETA]) / shape) / (depth + base)
