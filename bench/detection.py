@@ -24,6 +24,7 @@ from detection_corpora import Corpus, kpis, load, of_packages, servers
 from detection_measures import LEVELS, as_dict, by_age, calibration, found
 from detection_peers import PACKAGED, TEXTBOOK
 
+from almenara.analysis.occasions import Calendar
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.plugin.registry import load as load_plugin
@@ -39,12 +40,13 @@ def ours(name: str) -> tuple[Judge, Callable[..., Any], float]:
     options = inspect.signature(cls).parameters
     p_limit = options["p_limit"].default if "p_limit" in options else 1e-4
 
-    def make(timezone: str) -> Any:
-        return cls(timezone=timezone) if "timezone" in options else cls()
+    def make(timezone: str, calendars: tuple[Calendar, ...] = ()) -> Any:
+        told = {"timezone": timezone, "calendars": calendars}
+        return cls(**{name: value for name, value in told.items() if name in options})
 
     def judge(corpus: Corpus, _: float) -> np.ndarray:
         batch = Batch(SeriesTable(), corpus.id, corpus.time, corpus.value)
-        return np.asarray(make(corpus.timezone).step(batch).score)
+        return np.asarray(make(corpus.timezone, corpus.calendars).step(batch).score)
 
     return judge, make, p_limit
 
@@ -52,7 +54,9 @@ def ours(name: str) -> tuple[Judge, Callable[..., Any], float]:
 def _as_corpus(planted: Planted) -> Corpus:
     value = np.asarray(batch_of(planted).value)
     first = planted.quiet_from_ns
-    return Corpus("", planted.id, planted.time, value, None, first, first, planted.timezone)
+    return Corpus(
+        "", planted.id, planted.time, value, None, first, first, planted.timezone, calendars=planted.calendars
+    )
 
 
 def cases(judges: dict[str, Judge], p_limit: float, seeds: int) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from almenara.analysis.occasions import Calendar
 from almenara.model.time import DAY_NS, NS
 from almenara.testing.planted.signals import WEEK, bump, hour_of, minutes, noise, wander, weekday_of, work
 
@@ -33,6 +34,7 @@ class Corpus:
     first_ns: int
     half_ns: int
     timezone: str = "UTC"
+    calendars: tuple[Calendar, ...] = ()
     servers: int = 0  # where not 0: equal shares of the series, in order, belong to so many; labels are theirs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections import Counter
@@ -510,6 +511,71 @@ def _decimals(y: float, known: int) -> int:
     return known
 
 
+class _Effect:
+    """One calendar of one series, of almenara.analysis.effects. kind: 0 since the begin, 1 by half hour of the day, 2
+    by hour of workdays and of days off."""
+
+    def __init__(self, intervals: Sequence[tuple[int, int]], kind: int, part_s: int):
+        self.intervals, self.kind, self.part_s = intervals, kind, part_s
+        self.mean, self.dev, self.seen = [0.0] * 48, [0.0] * 48, [0] * 48
+        self.on: tuple[int, int] | None = None
+        self.part, self.rows = -1, []
+
+    def begin_and_end(self, second: int) -> None:
+        """The occasion that is on; what was open is learned when its occasion is over."""
+        if self.on and second >= self.on[1]:
+            self._commit()
+            self.on = None
+        if not self.on:
+            self.on = next(((a, b) for a, b in self.intervals if a <= second < b), None)
+
+    def place(self, second: int, local: int) -> tuple[int, int, float]:
+        assert self.on
+        first, n = 0, 24 if self.kind == 2 else 48
+        x = (second - self.on[0] if self.kind == 0 else local % 86_400) / self.part_s
+        if self.kind == 2 and (local // 86_400 + 3) % 7 >= 5:
+            first = 24
+        part = min(math.floor(x), n - 1)
+        away = min(max(x - part - 0.5, -0.5), 0.5)
+        other = part + (1 if away > 0 else -1)
+        other = other % n if self.kind == 2 else other if 0 <= other < n else part
+        return first + part, first + other, abs(away)
+
+    def at(self, second: int, local: int, cadence: float, prior: float) -> tuple[float, float, float, int]:
+        part, other, near = self.place(second, local)
+        mean, seen = self.mean[part], self.seen[part]
+        if not seen:
+            return (self.mean[(part + 24) % 48] if self.kind == 2 else mean), 0.0, prior, 0
+        if cadence < 0.5 * self.part_s and self.seen[other]:
+            mean += near * (self.mean[other] - mean)
+        return mean, self.dev[part], 0.4 * abs(mean) / (seen * seen), seen
+
+    def weight(self, second: int, local: int) -> float:
+        return 1 / (1 + self.seen[self.place(second, local)[0]])
+
+    def gather(self, second: int, local: int, away: float, size: float, outside: bool, total: float) -> None:
+        part = self.place(second, local)[0]
+        if part != self.part:
+            self._commit()
+            self.part = part
+            if not self.seen[part] and self.kind == 2:
+                self.mean[part] = self.mean[(part + 24) % 48]
+        most = (4 if outside and self.seen[part] >= 2 else 8) * size
+        self.rows.append(_clip(away, most) / (1 + self.seen[part]) / total)
+
+    def _commit(self) -> None:
+        if self.rows:
+            b, n = self.part, len(self.rows)
+            away, square, seen = sum(self.rows) / n, sum(x * x for x in self.rows) / n, self.seen[self.part]
+            if not seen:
+                square = max(square - away * away, 0.0)
+            rate = max(1 / (seen + 1), 0.15)
+            self.mean[b] = _single(self.mean[b] + rate * away)
+            self.dev[b] = _single(self.dev[b] + rate * (0.8 * math.sqrt(square) - self.dev[b]))
+            self.seen[b] = min(seen + 1, 250)
+        self.part, self.rows = -1, []
+
+
 class _Season:
     """One series under `seasonal`."""
 
@@ -527,6 +593,8 @@ class _Season:
         self.run = self.run_rows = self.widened = 0
         self.run_mean = self.run_dev = 0.0
         self.known = False
+        self.effects: list[_Effect] = []
+        self.first_cause = 0
         self.quarter: int | None = None
         self.state = _States(self)
         self._open(0)
@@ -536,7 +604,7 @@ class _Season:
         self.sum = self.sum_size = self.sum_ref = self.most_up = self.most_down = 0.0
         self.bin_rows = self.bin_out = 0
 
-    def row(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+    def row(self, time: int, y: float, second: int, local: int) -> tuple[float, float, float, float, int]:
         y = min(max(y, -1e30), 1e30)
         if self.ready:
             self.state.look(y, self.last, self.rows, local)
@@ -551,7 +619,51 @@ class _Season:
                 if len(self.warm) == 30:
                     self._start(local)
             return math.nan, math.nan, math.nan, math.nan, -1
-        return self._judge(time, y, local)
+        return self.on_occasion(time, y, second, local)
+
+    def on_occasion(self, time: int, y: float, second: int, local: int) -> tuple[float, float, float, float, int]:
+        """A row where calendars may have an occasion: without its effect, scaled to the size of usual deviations."""
+        for one in self.effects:
+            one.begin_and_end(second)
+        on = [one for one in self.effects if one.on]
+        if not on:
+            return self._judge(time, y, local)
+        if time > self.time and local // 1800 != self.half:
+            self._turn(local)
+        season, known, unsure = self._season(local)
+        if not known:
+            return self._judge(time, y, local)
+        usual = self.level + season
+        ref_ratio = self.ref_ratio_now * (1 + 8 / (1 + self.ref_bins))
+        ref = max(self.ref_size * ref_ratio + unsure, self._least(abs(usual)))
+        prior = max(0.5 * abs(usual), self.swing, 4 * ref)
+        told = [one.at(second, local, self.cadence, prior) for one in on]
+        effect, spread, vague = (sum(column) for column in list(zip(*told, strict=True))[:3])
+        which = max(range(len(on)), key=lambda k: abs(told[k][0]))
+        apart = min(seen for *_, seen in told) < 2
+        size = max(spread, ref) + vague
+        scale = max(ref / size, 1e-9)
+        away = y - usual - effect
+        judge = copy.deepcopy(self) if apart else self
+        if apart:
+            scale = 1.0
+            judge.size += (size - ref) / self.ratio_now
+            judge.ref_size += (size - ref) / ref_ratio
+        judge.recent, judge.held, judge.anchor = judge.recent * scale, judge.held * scale, judge.anchor * scale
+        score, yhat, lower, upper, cause = judge._judge(time, usual + away * scale, local, y)
+        judge.recent, judge.held, judge.anchor = judge.recent / scale, judge.held / scale, judge.anchor / scale
+        yhat, lower, upper = (usual + effect + (v - usual) / scale for v in (yhat, lower, upper))
+        if 0 <= cause < 6:
+            half, below = 0.5 * effect, y < yhat
+            gone = y - usual < half if below and effect > 0 else y - usual > half if not below and effect < 0 else False
+            cause = self.first_cause + 4 * self.effects.index(on[which]) + (2 + (not below) if gone else below)
+        if apart:
+            self._rhythm(time, y, 0.0)
+            self.base, self.known = usual, True
+        total = sum(one.weight(second, local) for one in on)
+        for one in on:
+            one.gather(second, local, away, size, score >= 1, total)
+        return score, yhat, lower, upper, cause
 
     def _start(self, local: int) -> None:
         values = [v for _, v, _ in self.warm]
@@ -620,7 +732,10 @@ class _Season:
         least = half if a < half else min(half, 0.02 * a)
         return max(least, (1 - min(1.0, 10 * self.moves)) * 1e-3 * a, 1e-9 * a, 1e-200)
 
-    def _judge(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+    def _judge(
+        self, time: int, y: float, local: int, raw: float | None = None
+    ) -> tuple[float, float, float, float, int]:
+        raw = y if raw is None else raw
         fresh = time > self.time
         if fresh and local // 1800 != self.half:
             self._turn(local)
@@ -676,7 +791,7 @@ class _Season:
         if outside:
             cause = (0 if ref_score >= 1 else 4 if judged else 2) + (y < lower)
         stuck = 0.0
-        if y == self.last and self.flat_rows >= 8 and self.moves >= 0.2 and time - self.first >= 172_800 * 10**9:
+        if raw == self.last and self.flat_rows >= 8 and self.moves >= 0.2 and time - self.first >= 172_800 * 10**9:
             stuck = (time - self.flat) / 1e9 / (3 * self.flat_max + 8 * self.cadence)
         if stuck > 1:
             score = min(max(score, stuck), 10.0)
@@ -689,7 +804,7 @@ class _Season:
                 else:
                     lower = math.nextafter(y, math.inf)
         if fresh:
-            self._rhythm(time, y, stuck)
+            self._rhythm(time, raw, stuck)
             self.recent, self.base, self.known, self.anchor = recent, base, known, self.anchor + moved
             if not self.streak:
                 self.held, self.peak = 0.0 if ref_score >= 1 else centre, score
@@ -702,7 +817,7 @@ class _Season:
                 if ref_score < 1:
                     self.recent = recent + 0.4 * _clip(ref_away - recent, 6 * size)
                 if not outside or self.streak <= 3:
-                    self.decimals = _decimals(y, self.decimals)
+                    self.decimals = _decimals(raw, self.decimals)
                     self._sizes(recent, size, ref_size, near_away, ref_away)
                 self._tails(lean, near_away, size, outside)
                 if judged and (not outside or self.streak == 1):
@@ -1148,10 +1263,18 @@ class _States:
 
 
 def seasonal(
-    times: Sequence[int], values: Sequence[float], timezone: str, p_limit: float, accept_after_s: float
+    times: Sequence[int],
+    values: Sequence[float],
+    timezone: str,
+    p_limit: float,
+    accept_after_s: float,
+    calendars: Sequence[tuple[Sequence[tuple[int, int]], int, int]] = (),
+    first_cause: int = 0,
 ) -> list[tuple[float, float, float, float, int]]:
-    """(score, yhat, lower, upper, cause) of each row of one series, in order of time."""
+    """(score, yhat, lower, upper, cause) of each row of one series, in order of time. calendars: (intervals in UTC
+    seconds, kind, seconds of a part) of each that holds for it; first_cause: the first that names one."""
     series, zone, rows = _Season(p_limit, accept_after_s), ZoneInfo(timezone), []
+    series.effects, series.first_cause = [_Effect(*one) for one in calendars], first_cause
     for time, y in zip(times, values, strict=True):
         if math.isnan(y):
             rows.append((math.nan, math.nan, math.nan, math.nan, -1))
@@ -1159,7 +1282,7 @@ def seasonal(
         second = time // 10**9
         offset = datetime.fromtimestamp(second, UTC).astimezone(zone).utcoffset()
         assert offset is not None
-        rows.append(series.row(time, y, second + int(offset.total_seconds())))
+        rows.append(series.row(time, y, second, second + int(offset.total_seconds())))
     return rows
 
 

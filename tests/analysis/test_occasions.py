@@ -11,7 +11,7 @@ import pytest
 from tests.naive import in_spans
 
 from almenara.analysis.calendar_sources import Sources, mistakes, spans_of
-from almenara.analysis.occasions import DAY, LONG, SINCE, calendar_of, from_spans, in_calendar, merged, regressors
+from almenara.analysis.occasions import DAY, EITHER, SINCE, calendar_of, from_spans, in_calendar, merged, regressors
 from almenara.model.time import NS
 
 MADRID = ZoneInfo("Europe/Madrid")
@@ -63,7 +63,8 @@ def test_holidays_are_the_days_and_with_a_rule_they_only_close_business() -> Non
 
 def test_how_time_is_told_goes_by_how_long_it_lasts() -> None:
     window = from_spans("x", [(datetime(2026, 1, 1, 2), datetime(2026, 1, 1, 4))])
-    assert [calendar_of("x", Sources(dates=[d])).kind for d in ("2026-01-01", "2026-01-01/2026-01-14")] == [DAY, LONG]
+    days = ["2026-01-01"], ["2026-01-03/2026-01-04"], ["2026-01-02/2026-01-03"], ["2026-01-02", "2026-01-04"]
+    assert [calendar_of("x", Sources(dates=one)).kind for one in days] == [DAY, DAY, EITHER, EITHER]
     assert (window.kind, window.part_s) == (SINCE, 150)
 
 

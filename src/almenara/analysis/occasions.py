@@ -14,12 +14,11 @@ from almenara.analysis.calendars import DAY_S, Zone, utc_seconds, zone
 from almenara.analysis.ical import Span
 from almenara.model.time import NS
 
-#: How time within an occasion is told: since its begin; by half hour of the day; by hour of workdays and of days off.
-SINCE, DAY, LONG = range(3)
+#: How time within an occasion is told: since its begin; by half hour of the day; by hour of workdays and of days off,
+#: where it may be on either.
+SINCE, DAY, EITHER = range(3)
 #: Parts into which an occasion is cut to learn what it does.
 PARTS = 48
-#: Whole days that last longer are told by workdays and days off.
-_LONG_S = 2 * DAY_S + 7200
 _WEEK_S = 7 * DAY_S
 
 
@@ -27,7 +26,7 @@ _WEEK_S = 7 * DAY_S
 class Calendar:
     """One calendar. from_s, to_s: int64[k], UTC seconds, rising; each occasion ends before or when the next begins.
 
-    kind: SINCE, DAY or LONG. part_s: seconds of one of the PARTS of an occasion. match: a selector of series, empty for
+    kind: SINCE, DAY or EITHER. part_s: seconds of one of the PARTS of an occasion. match: a selector of series; empty:
     all.
     """
 
@@ -56,12 +55,16 @@ def from_spans(name: str, spans: Iterable[Span], timezone: str = "UTC", match: s
     where = zone(timezone)
     begin, end = (_seconds([span[side] for span in spans], where) for side in (0, 1))
     begin, end = merged(begin, end)
-    days = all(not isinstance(at, datetime) for span in spans for at in span)
+    if all(not isinstance(at, datetime) for span in spans for at in span):
+        either = len({kind for first, end_day in spans for kind in _kinds_of_days(first, end_day)}) > 1
+        return Calendar(name, begin, end, EITHER if either else DAY, 3600 if either else 1800, match)
     longest = int((end - begin).max(initial=0))
-    if days:
-        kind = LONG if longest > _LONG_S else DAY
-        return Calendar(name, begin, end, kind, 3600 if kind == LONG else 1800, match)
     return Calendar(name, begin, end, SINCE, max(60, -(-min(longest, _WEEK_S) // PARTS)), match)
+
+
+def _kinds_of_days(first: date, end: date) -> set[bool]:
+    """Is a day off, Saturday or Sunday, among these days, and is another day? At most a week need be looked at."""
+    return {(first.weekday() + k) % 7 >= 5 for k in range(min((end - first).days, 7))}
 
 
 def _seconds(times: Sequence[date], where: Zone) -> np.ndarray:

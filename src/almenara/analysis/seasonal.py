@@ -23,7 +23,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import bare, inlined, prefetch
+from almenara.analysis.compiled import bare, inlined
 from almenara.analysis.seasonal_learn import (
     commit,
     count_rejected,
@@ -48,10 +48,8 @@ from almenara.analysis.seasonal_slot import (
     FLAT_TIMES,
     GAIN,
     HALF_S,
-    HEAD,
     HOLD,
     HOUR_S,
-    HUGE,
     LEAN,
     LIVELY,
     POWERS,
@@ -68,9 +66,7 @@ from almenara.analysis.seasonal_slot import (
     UP,
     clip,
     decimals_of,
-    warm,
 )
-from almenara.analysis.states import is_state, state_row
 from almenara.analysis.tails import STAY, tail_limit, tail_score, tail_stay
 from almenara.model.time import NS
 
@@ -117,10 +113,6 @@ def _at_hour(ratio, second):  # type: ignore[no-untyped-def]
     h = math.floor(x)
     r0, r1 = np.float64(ratio[(h + 24) % 24]), np.float64(ratio[(h + 1) % 24])
     return r0 + (r1 - r0) * (x - h), (r1 - r0) / HOUR_S
-
-
-#: Rows ahead whose slots are fetched from memory.
-AHEAD = 4
 
 
 @inlined
@@ -205,8 +197,9 @@ def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
 
 
 @bare
-def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
-    """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it."""
+def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
+    """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it. raw: the value itself; y is
+    without what an occasion does."""
     fresh = time > s.time
     half = local // HALF_S
     if fresh and half != s.half:
@@ -246,7 +239,7 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
     cause[k] = -1
     if outside:
         cause[k] = (ABOVE if ref_score >= 1.0 else ROSE if judged else ABOVE_RECENT) + (y < lower)
-    stuck = _stuck(s, time, y)
+    stuck = _stuck(s, time, raw)
     if stuck > 1.0:
         score = min(max(score, stuck), SCORE_MAX)
         if not outside:  # the band must not hold a value that is an anomaly: it ends just before it
@@ -260,7 +253,7 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
                 lower = np.nextafter(y, np.inf)
     verdict[0, k], verdict[1, k], verdict[2, k], verdict[3, k] = score, yhat, lower, upper
     if fresh:
-        learn_rhythm(s, time, y, stuck)
+        learn_rhythm(s, time, raw, stuck)
         s.recent, s.base, s.known = recent, base, known
         s.anchor += moved
         if s.streak == 0:
@@ -274,41 +267,8 @@ def _row(s, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-de
             if ref_score < 1.0:  # what the reference view rejects must not be followed
                 s.recent = recent + GAIN * clip(ref_away - recent, 6.0 * size)
             if not outside or s.streak <= HOLD:
-                s.decimals = decimals_of(y, s.decimals)
+                s.decimals = decimals_of(raw, s.decimals)
                 learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, near_away, ref_away)
             learn_tails(s, judged, lean, size, ref_size, near_away, ref_away, outside, o)
             if s.rows % DRIFT_ROWS == 0:
                 learn_drift(s)
-
-
-@bare
-def run(slots, spare, states, spare_state, ids, times, values, from_s, offset_s, o, learn, verdict, cause):  # type: ignore[no-untyped-def]
-    """All rows in their order. What is not to be learned, or is no later than what was, is judged on the spare slot.
-    states, spare_state: the slots and the spare one, read as STATE."""
-    begin, end, offset = 1, 0, 0
-    last = len(ids) - 1
-    for k in range(len(ids)):
-        prefetch(slots, ids[min(k + AHEAD, last)], HEAD)
-        y = values[k]
-        for c in range(4):
-            verdict[c, k] = np.nan
-        cause[k] = -1
-        if math.isnan(y):
-            continue
-        second = times[k] // NS
-        if second < begin or second >= end:
-            at = np.searchsorted(from_s, second, side="right")
-            begin, offset = from_s[at - 1], offset_s[at - 1]
-            end = from_s[at] if at < len(from_s) else 1 << 62
-        i = ids[k]
-        s, t = slots[i], states[i]
-        if not learn or times[k] <= s.time:
-            spare[0] = slots[i]
-            s, t = spare[0], spare_state[0]
-        y = min(max(y, -HUGE), HUGE)
-        if is_state(t, y, second + offset, o):
-            state_row(t, times[k], y, second + offset, o, verdict, cause, k)
-        elif s.rows < READY:
-            warm(s, times[k], y, second + offset, o)
-        else:
-            _row(s, times[k], y, second + offset, o, verdict, cause, k)

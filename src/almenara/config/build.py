@@ -11,7 +11,8 @@ from typing import Any
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import NOT_OURS, Rule
-from almenara.analysis.tuning import OUTSIDE, Tuning
+from almenara.analysis.occasions import Calendar, calendars_of
+from almenara.analysis.tuning import Tuning
 from almenara.analysis.when import words_of
 from almenara.bus.contract import Bus
 from almenara.bus.embedded import EmbeddedBus
@@ -103,7 +104,7 @@ def options(config: Config) -> Options:
     budgets = Budgets([Budget(name, _matchers(one.match), one.per_week) for name, one in config.budgets.items()])
     choices = [Chosen(_matchers(one.match), tuning_of(one)) for one in config.tuning.values()]
     return Options(
-        watches=[_watch(config, plugin, choices, budgets) for plugin in config.detectors.values()],
+        watches=_watches(config, choices, budgets),
         budgets=budgets,
         when=words_of(config.site.timezone, config.site.country),
         codecs=codecs(config),
@@ -115,12 +116,20 @@ def options(config: Config) -> Options:
     )
 
 
-def _watch(config: Config, plugin: Plugin, choices: Sequence[Chosen], budgets: Budgets) -> Watch:
+def _watches(config: Config, choices: Sequence[Chosen], budgets: Budgets) -> list[Watch]:
+    """The detectors, each told of the site's zone, holidays and calendars."""
+    calendars = calendars_of(config.calendars, config.site.timezone)
+    return [_watch(config, plugin, choices, budgets, calendars) for plugin in config.detectors.values()]
+
+
+def _watch(
+    config: Config, plugin: Plugin, choices: Sequence[Chosen], budgets: Budgets, calendars: Sequence[Calendar]
+) -> Watch:
     cls, site = plugin.load(), {"timezone": config.site.timezone, "country": config.site.country}
 
     def make(changed: Mapping[str, Any] = MappingProxyType({})) -> Detector:
         values, mine = _tried(cls, changed)
-        detector: Detector = replace(plugin, values={**plugin.values, **values}).build(**site)
+        detector: Detector = replace(plugin, values={**plugin.values, **values}).build(**site, calendars=calendars)
         if mine is not None:
             return Tuned(detector, [Chosen((), mine)])
         if "p_limit" in changed:  # instead of what a budget makes of it
@@ -204,8 +213,7 @@ def told(config: Config) -> dict[str, tuple[Matcher, ...]]:
 
 
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
-    more = (OUTSIDE,) if _is_tuned(config) else ()
-    causes = Causes.of((p.name, (*p.load().causes, *more)) for p in config.detectors.values())
+    causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),

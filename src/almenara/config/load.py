@@ -29,7 +29,7 @@ from almenara.config.schema import (
     Rule,
     Site,
     Tuning,
-)
+)  # fmt: skip
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
 from almenara.model.tls import client_context

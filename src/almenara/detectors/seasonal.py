@@ -8,7 +8,7 @@ apart as they are seen. A fault is not learned while it lasts, and a new level i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -17,10 +17,12 @@ from typing import Annotated, Any
 import numpy as np
 
 from almenara.analysis.calendars import site_zone
-from almenara.analysis.seasonal import run
+from almenara.analysis.occasions import Calendar
+from almenara.analysis.seasonal_run import run
 from almenara.analysis.seasonal_slot import SLOT
 from almenara.analysis.states import STATE
 from almenara.analysis.tails import depth_of
+from almenara.detectors._occasions import Occasions
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
@@ -34,7 +36,8 @@ _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 class Seasonal:
     """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
 
-    State: less than 2 kB a series, constant. Not thread-safe: one thread judges.
+    State: less than 2 kB a series, constant, and 0.5 kB for each calendar that holds for it. Not thread-safe: one
+    thread judges.
 
     Options:
         timezone: IANA name of the zone whose days and weeks count.
@@ -43,7 +46,7 @@ class Seasonal:
         accept_after_s: Seconds after which a lasting new level is taken as usual; young series accept it sooner.
     """
 
-    causes = (
+    causes: Sequence[str] = (
         "higher than usual for this time of day and week",
         "lower than usual for this time of day and week",
         "higher than lately (this time of day is not learned yet)",
@@ -58,8 +61,6 @@ class Seasonal:
     )
     #: Of these, those that are not about how far a value is from what is expected.
     other_causes = (6, 7, 8, 9, 10)
-    #: How much stored history a replay needs to say what the live detector says.
-    warmup_s = 28 * DAY_NS // NS
 
     def __init__(
         self,
@@ -68,6 +69,7 @@ class Seasonal:
         country: str = "",
         p_limit: Annotated[float, Range(1e-12, 0.01)] = 1e-4,
         accept_after_s: Annotated[float, Range(1)] = 86_400.0,
+        calendars: Sequence[Calendar] = (),
     ) -> None:
         if not 1e-12 <= p_limit <= 0.01:
             raise ValueError(f"p_limit: must be from 1e-12 to 0.01; got {p_limit!r}")
@@ -79,6 +81,13 @@ class Seasonal:
         self._options = np.array([depth, depth, accept_after_s, p_limit])
         self._slots = np.zeros(0, SLOT)
         self._used = 0
+        self._occasions = Occasions(calendars, len(type(self).causes))
+        self.causes = (*type(self).causes, *self._occasions.texts)
+
+    @property
+    def warmup_s(self) -> int:
+        """How much stored history a replay needs to say nearly what the live detector says."""
+        return max(28 * DAY_NS // NS, self._occasions.warmup_s)
 
     def step(self, batch: Batch) -> Verdict:
         """Judge each row against what came before it, then learn it. Rows ordered by (id, time)."""
@@ -95,6 +104,7 @@ class Seasonal:
             "format": np.array([FORMAT], np.int64),
             "options": self._options.copy(),
             "timezone": np.frombuffer(self._zone.name.encode(), np.uint8).copy(),
+            **self._occasions.state(),
         }
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
@@ -108,6 +118,7 @@ class Seasonal:
         slots = np.asarray(arrays["slots"])
         if slots.dtype != SLOT or slots.ndim != 1:
             raise ValueError(f"seasonal: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
+        self._occasions.restore(arrays)
         self._slots, self._used = slots.copy(), len(slots)
 
     def adopt(self, ids: np.ndarray, other: Seasonal) -> None:
@@ -116,6 +127,7 @@ class Seasonal:
             self._reserve(int(ids.max()) + 1)
             other._reserve(len(ids))
             self._slots[ids] = other._slots[: len(ids)]
+            self._occasions.adopt(ids, other._occasions)
 
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
         ids = np.ascontiguousarray(batch.id, np.int32)
@@ -130,12 +142,14 @@ class Seasonal:
             if ids.min() < 0:
                 raise ValueError(f"series id must not be negative; got {ids.min()}")
             self._reserve(int(ids.max()) + 1)
+            self._occasions.look_up(ids, batch.series)
+            zone, known = (self._zone.from_s, self._zone.offset_s), self._occasions.arrays()
 
             def judge(part: slice) -> None:
-                rows = ids[part], times[part], values[part], self._zone.from_s, self._zone.offset_s, self._options
                 spare = np.zeros(1, SLOT)
-                slots = self._slots, spare, self._slots.view(STATE), spare.view(STATE)
-                run(*slots, *rows, learn, verdict[:, part], cause[part])
+                spares = spare, spare.view(STATE), *self._occasions.spares()
+                rows = ids[part], times[part], values[part], zone, self._options, known, spares
+                run(self._slots, self._slots.view(STATE), *rows, learn, verdict[:, part], cause[part])
 
             first, *rest = _parts(ids)
             others = [_others().submit(judge, part) for part in rest]

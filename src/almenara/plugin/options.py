@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 #: Parameters that the house passes to a constructor that has them; a user cannot set them.
-GIVEN = frozenset({"clock", "folder"})
+GIVEN = frozenset({"calendars", "clock", "folder"})
 
 
 class _Required:

@@ -13,11 +13,12 @@ from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.pipeline.kinds import COUNTER, as_judged
 from almenara.plugin.contracts import Detector
-from almenara.testing.planted import changes, hosts, rough, seasons, states, values
+from almenara.testing.planted import changes, hosts, occasions, rough, seasons, states, values
 from almenara.testing.planted.case import MERGE, Case, Fault, Outcome, Planted, alerts, outcome, planted_of
 
 GROUPS = {
     "seasons": seasons.CASES,
+    "occasions": occasions.CASES,
     "values": values.CASES,
     "changes": changes.CASES,
     "hosts": hosts.CASES,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from almenara.analysis.alerts import QUIET_ROWS, Anomalies
+from almenara.analysis.occasions import Calendar
 from almenara.model.time import DAY_NS
 
 #: Rows without one over the limit after which the next is a new alert.
@@ -34,7 +35,7 @@ class Planted:
 
     id: int32[n]; time: int64[n] ns UTC; value: float64[n], NaN = known to be missing. quiet_from_ns: until then alerts
     are not counted, the series are being learned. kind: gauge or counter; a counter is judged as its rate. timezone:
-    of the site, the only fact about it that a detector may be told.
+    of the site; calendars: of what is known beforehand. Nothing else may be told to a detector.
     """
 
     id: Any
@@ -44,6 +45,7 @@ class Planted:
     quiet_from_ns: int
     kind: str = "gauge"
     timezone: str = "UTC"
+    calendars: tuple[Calendar, ...] = ()
 
     def bounds(self) -> list[slice]:
         """The rows of each series, in order of id."""

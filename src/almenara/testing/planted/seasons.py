@@ -11,7 +11,6 @@ from almenara.testing.planted.signals import (
     HOUR,
     WEEK,
     bump,
-    business_paydays,
     day_of,
     hour_of,
     minutes,
@@ -143,38 +142,6 @@ def period_of_five_days(rng: np.random.Generator) -> Planted:
     return planted_of(times, values, faults, 35 * 288)
 
 
-def payday(rng: np.random.Generator) -> Planted:
-    """Three times the load on the last business day of each month, in rows of 15 minutes over 14 months. A payday
-    without its peak is a fault, and so is such a peak on another day; the others are none."""
-    times, m = minutes(426 * 96, 900), 2
-    days = day_of(times)
-    paydays = business_paydays(days)
-    load = work(times) * (1 + 2 * np.isin(days, paydays))
-    values = 40 + 60 * load[:, None] + 3 * noise(rng, len(times), m)
-    faults = []
-    for s in range(m):
-        gone = int(rows_at(times, paydays[10 + s : 11 + s], 9)[0])
-        other = int(rows_at(times, paydays[12:13] - 14 - s, 9)[0])
-        faults.append(struck_at(times, values, s, gone, 32, lambda v: v - 120))
-        faults.append(struck_at(times, values, s, other, 32, lambda v: v + 120))
-    return planted_of(times, values, faults, 183 * 96)
-
-
-def first_of_the_month(rng: np.random.Generator) -> Planted:
-    """Invoices run on the first of each month from 0 to 6 h, in rows of an hour over two years; one run is missing."""
-    times, m = minutes(730 * 24, 3600), 2
-    days = day_of(times)
-    first = days.astype("datetime64[D]") == days.astype("datetime64[D]").astype("datetime64[M]")
-    runs = first & (hour_of(times) < 6)
-    values = 30 + 10 * bump(hour_of(times), 14, 4)[:, None] + 80 * runs[:, None] + 2 * noise(rng, len(times), m)
-    begins = np.unique(days[first])
-    faults = [
-        struck_at(times, values, s, int(rows_at(times, begins[17 + s : 18 + s], 0)[0]), 6, lambda v: v - 80)
-        for s in range(m)
-    ]
-    return planted_of(times, values, faults, 365 * 24)
-
-
 def year(rng: np.random.Generator) -> Planted:
     """Heating over four years in rows of an hour: winters are high; a day in winter with the load of summer is not."""
     times, m = minutes(4 * 365 * 24, 3600), 2
@@ -216,8 +183,6 @@ CASES = (
     Case(period_of_47_minutes, within=HOUR),
     Case(periods_with_gaps, within=8 * HOUR),
     Case(period_of_five_days, within=7),
-    Case(payday, within=4, false_a_week=0.1, over=0.8),
-    Case(first_of_the_month, within=2, false_a_week=0.1),
     Case(year, within=7, false_a_week=0.3),
     Case(clocks_go_forward, within=7),
     Case(clocks_go_back, within=7),

@@ -1,0 +1,151 @@
+"""Which calendars hold for which series, and what their occasions do to each: the arrays beside a detector's slots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from almenara.analysis.effects import EFFECT, SCOPE, TEXTS
+from almenara.analysis.occasions import Calendar
+from almenara.model.series import Series, SeriesList
+from almenara.model.time import DAY_NS, NS
+
+#: In place of a row of effects: not looked up yet; looked up, and the calendar is not of this series.
+_NOT_YET, _NOT = -1, -2
+#: A replay learns from so many occasions before what it shows, where that is not too long ago.
+_OCCASIONS, _LONGEST_S = 3.5, 120 * DAY_NS // NS
+
+
+class Occasions:
+    """Calendars, and a growing table of effects: one for each series that a calendar holds for."""
+
+    def __init__(self, calendars: Sequence[Calendar], first_cause: int) -> None:
+        names = [one.name for one in calendars]
+        if len(set(names)) < len(names):
+            raise ValueError(f"calendars: must have names that differ; got {', '.join(sorted(names))}")
+        self.texts = tuple(text.format(name) for name in names for text in TEXTS)
+        self._identity = "\0".join(text for one in calendars for text in (one.name, one.match))
+        self._matchers = [_matchers(one.match) for one in calendars]
+        ends = np.cumsum([0, *(len(one.from_s) for one in calendars)], dtype=np.int64)
+        plan = [(a, b, c.kind, c.part_s) for a, b, c in zip(ends[:-1], ends[1:], calendars, strict=True)]
+        self._plan = np.array(plan, np.int64).reshape(len(plan), 4)
+        self._from_s, self._to_s = np.zeros((2, int(ends[-1])), np.int64)
+        for (a, b, *_), one in zip(plan, calendars, strict=True):
+            self._from_s[a:b], self._to_s[a:b] = one.from_s, one.to_s
+        self._first_cause = first_cause
+        self._forget()
+
+    def _forget(self) -> None:
+        self._scope, self._rows = np.zeros(0, SCOPE), np.zeros((0, len(self._plan)), np.int32)
+        self._effects, self._used = np.zeros(0, EFFECT), 0
+
+    @property
+    def warmup_s(self) -> int:
+        """How much history a replay needs to know most effects; 0 without calendars."""
+        gaps = [float(np.median(np.diff(self._from_s[a:b]))) for a, b, *_ in self._plan.tolist() if b - a > 1]
+        return int(min(_OCCASIONS * max(gaps, default=0.0), _LONGEST_S))
+
+    def arrays(self) -> tuple[Any, ...]:
+        """The argument `known` of analysis.seasonal_run.run."""
+        return self._scope, self._rows, self._effects, self._plan, self._from_s, self._to_s, self._first_cause
+
+    def spares(self) -> tuple[Any, ...]:
+        """Room to judge rows that are not learned, for one thread."""
+        n = len(self._plan)
+        return np.zeros(1, SCOPE), np.zeros((1, n), np.int32), np.zeros(n, EFFECT)
+
+    def look_up(self, ids: np.ndarray, series: SeriesList) -> None:
+        """Give each of these series, int32[n], effects of the calendars that hold for it, if it was not looked up."""
+        if not len(self._plan):
+            return
+        self._reserve(int(ids.max()) + 1)
+        for id in np.unique(ids[self._scope["known"][ids] == 0]).tolist():
+            key = series.keys[id] if id < len(series) else b""
+            for n in np.flatnonzero(self._rows[id] == _NOT_YET).tolist():
+                self._rows[id, n] = self._new(n) if _holds(self._matchers[n], key) else _NOT
+            self._scope["known"][id] = 1
+
+    def _reserve(self, n: int) -> None:
+        if n > (have := len(self._scope)):
+            room = max(n, 2 * have, 64)
+            scope, rows = np.zeros(room, SCOPE), np.full((room, len(self._plan)), _NOT_YET, np.int32)
+            scope[:have], rows[:have] = self._scope, self._rows
+            self._scope, self._rows = scope, rows
+
+    def _new(self, calendar: int) -> int:
+        """The row of a new effect, of which nothing is known."""
+        if self._used == len(self._effects):
+            grown = np.zeros(max(64, 2 * self._used), EFFECT)
+            grown[: self._used] = self._effects
+            self._effects = grown
+        self._effects[self._used] = np.zeros(1, EFFECT)[0]
+        self._effects["calendar"][self._used], self._effects["part"][self._used] = calendar, -1
+        self._used += 1
+        return self._used - 1
+
+    # --- going on after a restart
+
+    def state(self) -> dict[str, np.ndarray]:
+        """scope: SCOPE[ids]; rows: int32[ids, calendars]; effects: EFFECT[k]; calendars: names and selectors."""
+        identity = np.frombuffer(self._identity.encode(), np.uint8).copy()
+        effects = self._effects[: self._used].copy()
+        return {"scope": self._scope.copy(), "rows": self._rows.copy(), "effects": effects, "calendars": identity}
+
+    def restore(self, arrays: Mapping[str, Any]) -> None:
+        """Go on from `state()`. Calendars may have changed: of those with the same name and selector what was learned
+        is kept. Raises ValueError."""
+        scope, rows, effects = (np.asarray(arrays[name]) for name in ("scope", "rows", "effects"))
+        before = _pairs(bytes(np.asarray(arrays["calendars"], np.uint8)).decode())
+        fits = scope.dtype == SCOPE and effects.dtype == EFFECT and rows.shape == (len(scope), len(before))
+        if not fits or rows.max(initial=-1) >= len(effects):
+            raise ValueError("seasonal: calendars of the state are not of this version")
+        now = _pairs(self._identity)
+        self._forget()
+        self._reserve(len(scope))
+        self._effects, self._used = effects.copy(), len(effects)
+        for n, one in enumerate(now):
+            if one in before:
+                mine = rows[:, before.index(one)]
+                self._rows[: len(scope), n] = mine
+                self._effects["calendar"][mine[mine >= 0]] = n
+        self._scope[: len(scope)] = scope
+        self._scope["edge"] = 0
+        if now != before:
+            self._scope["known"] = 0
+
+    def adopt(self, ids: np.ndarray, other: Occasions) -> None:
+        """Know of series ids[i] what `other` learned of its series i, where that is from more occasions: a replay does
+        not go back for years."""
+        self._reserve(int(ids.max(initial=-1)) + 1)
+        other._reserve(len(ids))
+        for theirs, mine in enumerate(ids.tolist()):
+            for n in np.flatnonzero(other._rows[theirs] >= 0).tolist():
+                if self._rows[mine, n] < 0:
+                    self._rows[mine, n] = self._new(n)
+                learned, at = other._effects[other._rows[theirs, n]], self._rows[mine, n]
+                if learned["seen"].sum() >= self._effects[at]["seen"].sum():
+                    self._effects[at] = learned
+            self._scope["edge"][mine] = 0
+
+
+def _pairs(identity: str) -> list[tuple[str, str]]:
+    parts = identity.split("\0") if identity else []
+    return list(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _matchers(selector: str) -> tuple[Any, ...]:
+    if not selector:
+        return ()
+    from almenara.query import parse_selector  # what reads selectors is in another extra
+
+    return parse_selector(selector)
+
+
+def _holds(matchers: Sequence[Any], key: bytes) -> bool:
+    if not matchers:
+        return True
+    series = Series.from_key(key)
+    labels = {**dict(series.labels), "__name__": series.name}
+    return all(one.matches(labels.get(one.label, "")) for one in matchers)
