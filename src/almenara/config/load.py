@@ -14,22 +14,8 @@ from typing import Any
 from almenara.config import calendars, schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
-from almenara.config.schema import (
-    PLUGINS,
-    SECTIONS,
-    Agent,
-    Budget,
-    Calendar,
-    Data,
-    Http,
-    Mqtt,
-    Plugin,
-    Publish,
-    Route,
-    Rule,
-    Site,
-    Tuning,
-)  # fmt: skip
+from almenara.config.mistake import Mistake
+from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Route, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
 from almenara.model.time import format_duration
 from almenara.model.tls import client_context
@@ -51,26 +37,6 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Mistake(Problem):
-    """A problem with its place in a file. line: 0 where it is in no file. key: the dotted path."""
-
-    file: str = ""
-    line: int = 0
-    key: str = ""
-
-    @property
-    def expected(self) -> str:
-        """What should stand there, where the message says it."""
-        match = re.match(r"must be (.*); got |is missing; expected (.*)", self.message, re.DOTALL)
-        return (match[1] or match[2]) if match else ""
-
-    @property
-    def found(self) -> str:
-        """What stands there, where the message says it."""
-        return self.message.rpartition("; got ")[2] if "; got " in self.message else ""
-
-
-@dataclass(frozen=True, slots=True)
 class Config:
     """A checked configuration. Nothing in it was opened, connected or started."""
 
@@ -88,13 +54,13 @@ class Config:
     detectors: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["detectors"])
     rules: Mapping[str, Rule] = field(default_factory=lambda: DEFAULTS["rules"])
     notifiers: Mapping[str, Plugin] = field(default_factory=dict)
-    tuning: Mapping[str, Tuning] = field(default_factory=dict)
-    budgets: Mapping[str, Budget] = field(default_factory=dict)
+    tuning: Mapping[str, schema.Tuning] = field(default_factory=dict)
+    budgets: Mapping[str, schema.Budget] = field(default_factory=dict)
     routes: Mapping[str, Route] = field(default_factory=dict)
     dweet: Dweet = field(default_factory=Dweet)
     queue: Queue = field(default_factory=Queue)
     streams: Mapping[str, Stream] = field(default_factory=dict)
-    calendars: Mapping[str, Calendar] = field(default_factory=dict)
+    calendars: Mapping[str, schema.Calendar] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -302,10 +268,10 @@ class _Check:
         except (QueryError, MissingExtra, ModuleNotFoundError):
             pass  # told already
 
-    def tuning(self, name: str, table: dict[str, Any]) -> Tuning | None:
+    def tuning(self, name: str, table: dict[str, Any]) -> schema.Tuning | None:
         """Options on what counts; imported only here: an agent has no use for them."""
         where = join(("tuning", name))
-        values, problems = options.read(Tuning, table, where, given=())
+        values, problems = options.read(schema.Tuning, table, where, given=())
         self.selector(f"{where}.match", values.get("match", ""))
         if not problems:
             try:
@@ -318,14 +284,14 @@ class _Check:
             except ModuleNotFoundError:
                 problems = [Problem(where, "cannot be checked without numpy", "pip install 'almenara[hub]'")]
         self.problems += problems
-        return None if problems else Tuning(**values)
+        return None if problems else schema.Tuning(**values)
 
-    def budget(self, name: str, table: dict[str, Any]) -> Budget | None:
+    def budget(self, name: str, table: dict[str, Any]) -> schema.Budget | None:
         where = join(("budgets", name))
-        values, problems = options.read(Budget, table, where, given=())
+        values, problems = options.read(schema.Budget, table, where, given=())
         self.selector(f"{where}.match", values.get("match", ""))
         self.problems += problems
-        return None if problems else Budget(**values)
+        return None if problems else schema.Budget(**values)
 
     def route(self, name: str, table: dict[str, Any], parts: Mapping[str, Any]) -> Route | None:
         """A route, its codec a `Plugin` and its relabel steps checked."""
@@ -359,7 +325,7 @@ class _Check:
         self.problems += problems or stream_problems(where, name, Stream(**values))
         return None if problems else Stream(**values)
 
-    def calendar(self, name: str, table: dict[str, Any]) -> Calendar | None:
+    def calendar(self, name: str, table: dict[str, Any]) -> schema.Calendar | None:
         where = join(("calendars", name))
         found, problems = calendars.read(name, table, where)
         self.problems += problems
