@@ -21,6 +21,7 @@ from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.parts import rows_of
 from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
@@ -31,7 +32,6 @@ from almenara.query import Matcher
 #: most are totals, and an alarm would raise the next one.
 ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
 
-NO_ROWS = np.empty(0, np.int64)
 NEVER = np.iinfo(np.int64).min
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
 #: History that a detector needs which does not say how much.
@@ -74,20 +74,9 @@ def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> Verdict:
 
 
 def _writable(verdict: Verdict) -> Verdict:
-    """`verdict` with a share of its own for each row: a detector may have one for all."""
-    return verdict if verdict.share.flags.writeable else replace(verdict, share=np.array(verdict.share))
-
-
-def _spread(said: Verdict, mine: np.ndarray) -> Verdict:
-    """What was said of the rows in `mine`, bool[n], as a verdict of all n rows; of the others it says nothing."""
-    columns, share, cause = np.empty((4, len(mine))), np.empty(len(mine)), np.empty(len(mine), np.int16)
-    told = [np.asarray(getattr(said, name), np.float64) for name in COLUMNS[:-1]]
-    count = _spread_rows(mine, *told, np.asarray(said.cause, np.int16), columns, share, cause)
-    if count != len(said):
-        raise ValueError(f"a verdict of {len(said)} rows for {count} rows to judge")
-    rows = np.flatnonzero(mine) if said.notes else NO_ROWS
-    notes = {int(rows[k]): text for k, text in said.notes.items()}
-    return Verdict(columns[0], columns[1], columns[2], columns[3], share, cause, notes=notes)
+    """`verdict` with columns of its own: a detector may have one share for all, and not all rows have a value."""
+    columns: dict[str, Any] = {name: np.array(getattr(verdict, name)) for name in COLUMNS}
+    return replace(verdict, **columns)
 
 
 # Passes over a whole segment are compiled: in numpy each makes an array of 8 bytes a row.
@@ -116,22 +105,6 @@ def _select(id, mask, on_time, mine):  # type: ignore[no-untyped-def]
     count = 0
     for k in range(len(id)):
         mine[k] = on_time[k] and mask[id[k]]
-        count += mine[k]
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _spread_rows(mine, score, yhat, lower, upper, share, cause, columns, shares, causes):  # type: ignore[no-untyped-def]
-    count = 0
-    for k in range(len(mine)):
-        if mine[k] and count < len(score):
-            columns[0, k], columns[1, k], columns[2, k], columns[3, k] = (
-                score[count], yhat[count], lower[count], upper[count],
-            )  # fmt: skip
-            shares[k], causes[k] = share[count], cause[count]
-        else:
-            columns[0, k] = columns[1, k] = columns[2, k] = columns[3, k] = np.nan
-            shares[k], causes[k] = 1.0, -1
         count += mine[k]
     return count
 
@@ -197,9 +170,8 @@ class Judge:
             count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
             if not count:
                 continue
-            every_row = count == len(batch)  # the usual case, in which nothing has to be copied
-            rows = NO_ROWS if every_row else np.flatnonzero(mine)
-            judged = batch if every_row else Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
+            rows = rows_of(mine, count)
+            judged = rows.take(batch)
             if (said := self._ask(name, judged)) is None:
                 continue
             if first := self.causes.first(name):
@@ -207,9 +179,9 @@ class Judge:
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
             made.append(self._anomalies(name, judged, said))
             if verdict is None:
-                verdict = said if every_row else _spread(said, mine)
+                verdict = rows.spread(said)
             else:
-                verdict = _take_higher(_writable(verdict), said, np.arange(len(batch)) if every_row else rows)
+                verdict = _take_higher(_writable(verdict), said, rows.positions())
         verdict = verdict or empty_verdict(len(batch))
         nth = self._anomaly.step(batch.id, verdict.score)
         if self.budgets.all:
