@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -17,6 +18,7 @@ from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.model.time import WEEK_NS
+from almenara.notebook.calendars import calendars_from
 from almenara.notebook.frames import NO_TIME
 from almenara.pipeline.budgets import Budget, Budgets
 from almenara.pipeline.kinds import HISTOGRAM, as_judged, kind_of
@@ -45,6 +47,7 @@ class Choice:
     budget_per_week: float | None = None
     kinds: Mapping[str, str] | None = None
     tuning: Tuning = field(default_factory=Tuning)
+    calendars: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -239,4 +242,9 @@ def _plain(choice: Choice, p_limit: float | None) -> Any:
         if name in table:
             raise ConfigError([Problem(name, "is given twice", "once by itself, once in options")])
         table[name] = value
-    return options.build(cls, table, choice.detector)
+    if not choice.calendars:
+        return options.build(cls, table, choice.detector)
+    if "calendars" not in inspect.signature(cls).parameters:
+        raise AlmenaraError(f"calendars: found the detector {choice.detector}, expected one that takes calendars")
+    calendars = calendars_from(choice.calendars, str(table.get("timezone", "UTC")))
+    return options.build(cls, table, choice.detector, calendars=calendars)
