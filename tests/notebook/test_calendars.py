@@ -69,7 +69,7 @@ def test_mistakes_are_told_at_once(names: dict[str, Any]) -> None:
     assert [p.where for p in caught.value.problems] == [
         "calendars.a.rule", "calendars.b.fiel", "calendars.c.dates[0]", "calendars.d.file",
     ]  # fmt: skip
-    with pytest.raises(AlmenaraError, match="expected a file.ics, a rule"):
+    with pytest.raises(AlmenaraError, match=r"expected a file\.ics, a rule"):
         al.detect(names["df"], calendars={"a": 3})
 
 

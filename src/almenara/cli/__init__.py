@@ -276,10 +276,8 @@ def _detect(
     given = {name: text for name, text in columns.items() if text} | pairs(format_option or [], "--format-option")
     kinds, wanted = pairs(kind or [], "--kind"), pairs(option or [], "--option")
     tuning = tuning_from(pairs(tune or [], "--tune"), ignore or [])
-    days = timezone or None, country
-    choice = Choice(
-        detector, wanted, *days, p_limit, budget_per_week, kinds, tuning, calendars_of_texts(calendar or [])
-    )
+    days, limits = (timezone or None, country), (p_limit, budget_per_week)
+    choice = Choice(detector, wanted, *days, *limits, kinds, tuning, calendars_of_texts(calendar or []))
     raise typer.Exit(run(Order(files, choice, form, given, plot, output, only_anomalies, as_json, top)))
 
 

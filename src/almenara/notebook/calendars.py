@@ -1,4 +1,4 @@
-"""Calendars as a notebook or a command line gives them: a file, a rule, dates, or a table with the keys of `hub.toml`."""
+"""Calendars as notebooks and command lines give them: a file, a rule, dates, or a table with keys of `hub.toml`."""
 
 from __future__ import annotations
 

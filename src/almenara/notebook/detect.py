@@ -50,10 +50,10 @@ def detect(
     detector, options: a detector plugin and its options. timezone, country: whose days, weeks and public holidays
     count. calendars: days and hours that are apart, by name, such as {"payday": "last business day of month",
     "vacation": "vacation.ics", "fair": ["2026-03-02/2026-03-06"]}, or tables with the keys of [calendars.NAME] in
-    `hub.toml`; what they do to each series is learned. time, value, series: titles of columns, where they cannot be told; several `series` are labels. kinds:
-    {"name": "counter"} where a name does not end in `_total`. p_limit: how likely a usual row is to be flagged;
-    budget_per_week: the same as a number of rows a week, of all series together. plot: a file to draw into, .html or
-    .png.
+    `hub.toml`; what they do to each series is learned. time, value, series: titles of columns, where they cannot be
+    told; several `series` are labels. kinds: {"name": "counter"} where a name does not end in `_total`. p_limit: how
+    likely a usual row is to be flagged; budget_per_week: the same as a number of rows a week, of all series together.
+    plot: a file to draw into, .html or .png.
 
     What counts as an anomaly: detection_direction, "above_expected" or "below_expected" for one side only;
     min_dev_from_expected, the least distance from what is expected, for both sides or [below, above], and
