@@ -23,6 +23,12 @@ agent_app = typer.Typer(
 )
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration file.")]
+_Calendars = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]FILE.ics", help="Occasions to learn apart; a rule as 'pay=last business day of month'."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
 
 
@@ -227,13 +233,7 @@ def _detect(
         str, typer.Option(metavar="NAME", help="Zone whose days and weeks count.", show_default="UTC")
     ] = "",
     country: Annotated[str, typer.Option(metavar="CODE", help="Whose public holidays count, such as ES.")] = "",
-    calendar: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="[NAME=]FILE.ics",
-            help="Occasions to learn apart; a rule as 'pay=last business day of month'.",
-        ),
-    ] = None,
+    calendar: _Calendars = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="NAME=KIND", help="What a series is: gauge, counter or histogram.")
     ] = None,
