@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,8 @@ from almenara.model.time import WEEK_NS
 from almenara.notebook.calendars import calendars_from
 from almenara.notebook.frames import NO_TIME
 from almenara.pipeline.budgets import Budget, Budgets
-from almenara.pipeline.kinds import HISTOGRAM, as_judged, kind_of
+from almenara.pipeline.kinds import HISTOGRAM, kind_of
+from almenara.pipeline.rates import rated, step_in_turns
 from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options, registry
 
@@ -110,8 +112,8 @@ def judge(keys: Sequence[bytes], id: np.ndarray, time: np.ndarray, value: np.nda
     per_week = _rows_a_week(batch)
     p_limit = _p_limit(choice, per_week)
     detector = _detector(choice, p_limit)
-    judged = as_judged(batch, kind)
-    said = detector.step(judged)
+    judged, turned, _ = rated(batch, kind)
+    said = step_in_turns(detector, partial(_detector, choice, p_limit), judged, turned)
     over = said.score >= 1
     nth = Anomalies().step(judged.id, said.score)
     found = [np.asarray(c) for c in (judged.value, said.score, said.yhat, said.lower, said.upper, said.cause, nth)]

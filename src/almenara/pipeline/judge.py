@@ -19,9 +19,10 @@ from almenara.model.series import SeriesTable, encode_key
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import Selector, SeriesIndex
-from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
+from almenara.pipeline.kinds import HISTOGRAM, Kinds, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.parts import rows_of
+from almenara.pipeline.rates import Rates, rated, step_in_turns
 from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
@@ -160,7 +161,8 @@ class Judge:
         if len(changed := self.kinds.changed()):
             self.ask_again(changed)
         kind = self.kinds.of()
-        if (rates := self._rates.of(batch, on_time, kind)) is not None:
+        rates, turned = self._rates.of(batch, on_time, kind)
+        if rates is not None:
             batch = Batch(batch.series, batch.id, batch.time, rates)
         several = kind != HISTOGRAM
         verdict: Verdict | None = None
@@ -172,7 +174,8 @@ class Judge:
                 continue
             rows = rows_of(mine, count)
             judged = rows.take(batch)
-            if (said := self._ask(name, judged)) is None:
+            turns = turned if not len(turned) else np.flatnonzero(np.isin(rows.positions(), turned))
+            if (said := self._ask(name, judged, turns)) is None:
                 continue
             if first := self.causes.first(name):
                 said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
@@ -200,10 +203,11 @@ class Judge:
         np.add.at(self._late, id, 1)
         self._late_s = time.monotonic()
 
-    def _ask(self, name: str, judged: Batch) -> Verdict | None:
-        """What a detector says; None where it failed, and is out of service from then on."""
+    def _ask(self, name: str, judged: Batch, turned: np.ndarray) -> Verdict | None:
+        """What a detector says; None where it failed, and is out of service from then on. turned: rows in which a
+        series turned out to be a counter, or to be none."""
         try:
-            said = self.detectors[name].step(judged)
+            said = step_in_turns(self.detectors[name], self._makers[name], judged, turned)
             for column in COLUMNS:
                 if len(getattr(said, column)) != len(judged):
                     raise ValueError(f"{column} of {len(getattr(said, column))} rows for {len(judged)} rows to judge")
@@ -265,6 +269,10 @@ class Judge:
                 log.warning("detector %s does not take up what was learned: %s", name, error)
                 self.detectors[name] = self._makers[name]()
 
+    def kinds_now(self, ids: np.ndarray) -> np.ndarray:
+        """uint8[k]: what these series are, by what was told and what was found; from any thread."""
+        return self._rates.settled(kinds_of(self._index, self.kinds.known, ids), ids)
+
     def warmup_s(self, name: str) -> float:
         """How much history a detector needs."""
         return float(getattr(self.detectors[name], "warmup_s", WARMUP_S)) if name in self.detectors else 0.0
@@ -276,8 +284,11 @@ class Judge:
     def learn(self, name: str, batch: Batch) -> None:
         """Have one detector learn rows of the past, ordered by (id, time), all that there are of their series; nothing
         is made of what it says."""
-        batch = as_judged(batch, self.kinds.of())
-        if name in self.detectors and len(batch) and (said := self._ask(name, batch)) is not None:
+        every = np.arange(len(self._index))
+        kind = self._rates.settled(self.kinds.of(), every)
+        batch, turned, found = rated(batch, kind)
+        self._rates.take(found, kind, every)
+        if name in self.detectors and len(batch) and (said := self._ask(name, batch, turned)) is not None:
             self._have_learned(name, batch, said)
 
     # --- judging again
@@ -313,12 +324,15 @@ class Judge:
         to store, as `step` does."""
         if name not in self.detectors or not len(batch):
             return []
-        batch = as_judged(batch, self.kinds.of())
+        local = np.searchsorted(ids, batch.id).astype(np.int32)
+        table = SeriesTable.of(self._index.keys[i] for i in ids.tolist())
+        kind = self._rates.settled(self.kinds.of()[ids], ids)
+        mine, turned, found = rated(Batch(table, local, batch.time, batch.value), kind)
+        self._rates.take(found, kind, ids)
+        batch = Batch(batch.series, batch.id, batch.time, mine.value)
         try:
             fresh = self._makers[name]()
-            local = np.searchsorted(ids, batch.id).astype(np.int32)
-            table = SeriesTable.of(self._index.keys[i] for i in ids.tolist())
-            said = fresh.step(Batch(table, local, batch.time, batch.value))
+            said = step_in_turns(fresh, self._makers[name], mine, turned)
             self.detectors[name].adopt(ids, fresh)  # type: ignore[attr-defined]
         except Exception as error:  # as in `_ask`
             self._retire(name, error)
