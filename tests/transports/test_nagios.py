@@ -121,7 +121,7 @@ def test_the_same_pieces_come_again_under_the_same_keys_after_a_kill(
 
 @pytest.mark.parametrize("done", [True, False])
 def test_what_is_written_to_a_file_after_it_was_read_is_read_too(tmp_path: Path, done: bool) -> None:
-    """Nagios goes on writing to a file that it has moved when moving it took longer than its `perfdata_timeout`."""
+    """Nagios closes a file before it moves it; others, such as a rotation by copies of its command, may not."""
 
     async def case() -> None:
         one = link(tmp_path, done=tmp_path / "done" if done else None)

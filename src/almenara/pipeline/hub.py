@@ -128,7 +128,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._open)
-        except BaseException:
+        except BaseException:  # goes on as it is; a start that is cancelled must let go of the folder too
             self.store.close()
             self.folder.close()
             raise
@@ -324,7 +324,7 @@ class Pipeline:
             return
         try:
             await self.commit(Batch.of(()), own=True, notes=notes)
-        except BaseException:
+        except BaseException:  # goes on as it is; what a cancelled task has taken is still to be told
             self.ledger.pending.give_back(notes)
             raise
 

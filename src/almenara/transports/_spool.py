@@ -69,8 +69,8 @@ def key_of(start: int, payload: bytes) -> str:
 def take_away(piece: Piece, aim: Path | None) -> bool:
     """Move the file of a piece to `aim`, or delete it; where another file has its name by now, that one stays.
 
-    False where it has grown behind the piece: then it stays. Nagios does so when its command that moves the file was
-    done only after its `perfdata_timeout`: it goes on writing to the file that was moved. Raises OSError."""
+    False where it has grown behind the piece, because whoever moved it there did so while it was still written to:
+    then it stays. Raises OSError."""
     claimed = piece.path.with_name(f".{piece.path.name}{_TAKEN}")
     try:
         piece.path.rename(claimed)
