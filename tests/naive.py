@@ -450,15 +450,16 @@ def _of_calendar(period_s: float, span_s: float) -> bool:
 class _Tail:
     """A tail of almenara.analysis.tails."""
 
-    def __init__(self, depth: float, xi: float, unsure: float):
-        self.u, self.beta, self.xi, self.seen, self.depth = 2.57, 0.44, xi, 0.0, depth
-        self.set_reach(unsure)
+    def __init__(self, p_limit: float, xi: float, unsure: float, share: float):
+        self.u, self.beta, self.xi, self.seen, self.p_limit = 2.57, 0.44, xi, 0.0, p_limit
+        self.set_reach(unsure, share)
 
-    def set_reach(self, unsure: float) -> None:
-        self.shape = self.xi + unsure
-        scale, base = self.beta / self.shape, -math.log(0.04)
-        self.reach = scale * (math.exp(self.shape * self.depth) - 1)
-        self.less = scale * (math.exp(self.shape * max(0.5 * (self.depth + base) - base, 0.0)) - 1)
+    def set_reach(self, unsure: float, share: float) -> None:
+        depth, base = math.log(0.04 / self.p_limit) + share, -math.log(0.04) - share
+        self.shape = min(self.xi, min(self.xi, 0.4) + 1.5 * max(self.xi - 0.8, 0.0)) + unsure
+        scale = self.beta / self.shape
+        self.reach = scale * (math.exp(self.shape * depth) - 1)
+        self.less = scale * (math.exp(self.shape * max(0.5 * (depth + base) - base, 0.0)) - 1)
 
     def limit(self) -> float:
         return max(self.u + self.reach, 3.0)
@@ -487,11 +488,11 @@ class _Tail:
         self.beta = max(self.beta * math.exp(_clip(move, 10 * gain)), 0.1)
         return True
 
-    def score(self, z: float) -> float:
-        base = -math.log(0.04)
+    def score(self, z: float, share: float) -> float:
+        depth, base = math.log(0.04 / self.p_limit) + share, -math.log(0.04) - share
         if z <= self.u:
-            return z / self.u * base / (self.depth + base)
-        return (base + math.log1p(self.shape * (min(z, 1e9) - self.u) / self.beta) / self.shape) / (self.depth + base)
+            return z / self.u * base / (depth + base)
+        return (base + math.log1p(self.shape * (min(z, 1e9) - self.u) / self.beta) / self.shape) / (depth + base)
 
 
 def _single(x: float) -> float:
@@ -581,9 +582,6 @@ class _Season:
 
     def __init__(self, p_limit: float, accept_s: float):
         self.p_limit, self.accept_s, self.warm, self.ready = p_limit, accept_s, [], False
-        depth = math.log(0.04 / (p_limit / 2))
-        self.up, self.down = _Tail(depth, 0.1, 2.0), _Tail(depth, 0.1, 2.0)
-        self.ref_up, self.ref_down = _Tail(depth, 0.04, 0.0), _Tail(depth, 0.04, 0.0)
         self.runs = self.cluster = self.pending = 0.0
         self.day, self.day_seen, self.week, self.week_seen = [0.0] * 48, [0] * 48, [0.0] * 168, [0] * 168
         self.ratio, self.ref_ratio = [1.0] * 24, [1.0] * 24
@@ -677,12 +675,17 @@ class _Season:
         self.held, self.peak, self.drift = 0.0, 0.0, 0.7 * self.size
         self.time, self.last, self.first = self.warm[-1][0], self.warm[-1][2], self.warm[0][0]
         self.cadence = max((self.time - self.first) / 1e9 / 29, 1e-6)
+        self.begin_tails()
         self.moves = sum(step > 0 for step in steps) / 29
         self.decimals = 0
         for v in values:
             self.decimals = _decimals(v, self.decimals)
         self.flat, self.rows, self.ready = self.time, 30, True
         self._open(local // 1800)
+
+    def begin_tails(self) -> None:
+        self.up, self.down = (_Tail(self.p_limit, 0.1, 2.0, self._share()) for _ in range(2))
+        self.ref_up, self.ref_down = (_Tail(self.p_limit, 0.04, 0.0, self._share()) for _ in range(2))
 
     def _season(self, local: int) -> tuple[float, bool, float]:
         """What lies between bin centres is linear within a quarter of an hour: its begin, and the rise from there."""
@@ -778,12 +781,13 @@ class _Season:
             if abs(ref_away) / usual < z:
                 z, above = abs(ref_away) / usual, ref_away >= 0
         lower, upper = max(lower, base - low), min(upper, base + high)
-        score, ref_score = (self.up if above else self.down).score(z / self.widen), 0.0
+        share = self._share()
+        score, ref_score = (self.up if above else self.down).score(z / self.widen, share), 0.0
         if self.streak:
             score = max(score, min(score / 0.5, self.peak))
         if judged:
             ref_score = (self.ref_up if ref_away >= 0 else self.ref_down).score(
-                abs(ref_away) / (ref_size * self.ref_widen)
+                abs(ref_away) / (ref_size * self.ref_widen), share
             )
         by_ref, score, cause = ref_score >= score, max(score, ref_score), -1
         outside = y < lower or y > upper
@@ -873,11 +877,15 @@ class _Season:
             ):
                 tail.xi, weight = max(rows.xi - 0.8, 0.04), 0.1 if again else 1.0
                 tail.learn(most, 0.005 * weight, weight, False)
-                tail.set_reach(0.0)
+                tail.set_reach(0.0, self._share())
             self.beyond = 1 if up else 2 if down else 0
         self._open(half)
-        self.up.set_reach(self._unsure())
-        self.down.set_reach(self._unsure())
+        self.up.set_reach(self._unsure(), self._share())
+        self.down.set_reach(self._unsure(), self._share())
+
+    def _share(self) -> float:
+        x = 0.5 + 0.5 * min(self.cadence / 1800, 1.0)
+        return x * (1 - (1 - math.log(2)) * x)
 
     def _unsure(self) -> float:
         return 2 / (1 + (self.rows / 150) * (self.rows / 150))
@@ -887,7 +895,7 @@ class _Season:
         for tail, side in ((self.up, z), (self.down, -z)):
             if tail.learn(side, 0.01 + 10 / self.rows, weight, True):
                 self.cluster += 1
-                tail.set_reach(self._unsure())
+                tail.set_reach(self._unsure(), self._share())
 
     def _tails(self, lean: float, away: float, size: float, outside: bool) -> None:
         z = away / size
@@ -1092,6 +1100,7 @@ class _States:
         owner.__dict__ |= kept | {"decimals": decimals, "level": self.usual, "base": self.usual, "size": size}
         owner.recent = owner.anchor = owner.held = owner.peak = 0.0
         owner.drift, owner.ready = 0.7 * size, True
+        owner.begin_tails()
         owner.state.kinds = None
         owner._open(local // 1800)
 
@@ -1514,63 +1523,25 @@ def _graphite_time(text: str, received: int) -> int:
 # --- pipeline/kinds -------------------------------------------------------------------------------------------------
 
 
-def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> tuple[list[float], list[int]]:
-    """(id, time in ns, value, wanted) as judged: of a counter (kind 1, or 3 and recognised as one) its growth a second
-    since the last one; and the rows in which a series was recognised, or was no counter any more."""
-    known: dict[int, _Counted] = {}
-    found, turned = [], []
-    for row, (id, time, value, wanted) in enumerate(rows):
-        counted = known.setdefault(id, _Counted(told=kind[id] == 1))
-        if kind[id] not in (1, 3) or counted.none:
+def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> list[float]:
+    """(id, time in ns, value, wanted) as judged: of a counter (kind 1) its growth a second since the last one."""
+    last: dict[int, tuple[int, float]] = {}
+    found = []
+    for id, time, value, wanted in rows:
+        if kind[id] != 1:
             found.append(value)
-        elif not wanted or math.isnan(value) or (counted.last is not None and time <= counted.last[0]):
-            found.append(math.nan if counted.is_counter else value)
+            continue
+        before = last.get(id)
+        if not wanted or math.isnan(value) or (before is not None and time <= before[0]):
+            found.append(math.nan)
+            continue
+        if before is None:
+            found.append(math.nan)
         else:
-            before = counted.is_counter
-            rate = counted.add(time, value)
-            found.append(rate if counted.is_counter else value)
-            if counted.is_counter != before:
-                turned.append(row)
-    return found, turned
-
-
-class _Counted:
-    """A series that is a counter, or may be one."""
-
-    def __init__(self, told: bool):
-        self.told, self.is_counter, self.none = told, told, False
-        self.last: tuple[int, float] | None = None
-        self.rows = self.rises = self.resets = 0
-
-    def add(self, time: int, value: float) -> float:
-        before, self.last = self.last, (time, value)
-        grown = math.nan if before is None else self._grown(before[1], value)
-        if not self.told:
-            self._look(None if before is None else before[1], value, grown)
-        return math.nan if before is None else grown / ((time - before[0]) / 1e9)
-
-    @staticmethod
-    def _grown(before: float, now: float) -> float:
-        if now >= before:
-            return now - before
-        likely = [
-            now + (end - before)
-            for end in (2.0**32, 2.0**64)
-            if before < end and now >= 0 and now + (end - before) <= 0.1 * end
-        ]
-        return likely[0] if likely else math.nan
-
-    def _look(self, before: float | None, now: float, grown: float) -> None:
-        self.rows += 1
-        fell = before is not None and math.isnan(grown)
-        self.rises += grown > 0
-        self.resets += fell
-        if now < 0 or (fell and (now > 0.25 * before or 64 * self.resets > self.rows)):
-            self.is_counter, self.none = False, True
-        elif not self.is_counter and self.rows in (256, 2048, 16_384) and 2 * self.rises >= self.rows:
-            self.is_counter = True
-        elif not self.is_counter and self.rows >= 16_384:
-            self.none = True
+            grown = value - before[1] if value >= before[1] else value
+            found.append(grown / ((time - before[0]) / 1e9))
+        last[id] = (time, value)
+    return found
 
 
 # --- pipeline/runs ---------------------------------------------------------------------------------------------------

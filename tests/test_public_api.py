@@ -19,7 +19,6 @@ SIGNATURES = {
         "options",
         "timezone",
         "country",
-        "calendars",
         "time",
         "value",
         "series",

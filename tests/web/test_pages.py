@@ -8,8 +8,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 from tests.web.conftest import NOW, S, Served
-from tests.web.page_fixture import Server
-from tests.web.page_hub import EVIL
+from tests.web.page_fixture import EVIL, Server
 
 from almenara.testing.browser import Browser
 

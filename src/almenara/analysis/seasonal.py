@@ -55,7 +55,6 @@ from almenara.analysis.seasonal_slot import (
     POWERS,
     QUARTER_S,
     READY,
-    REF_DEPTH,
     REF_DOWN,
     REF_UP,
     ROSE,
@@ -67,7 +66,7 @@ from almenara.analysis.seasonal_slot import (
     clip,
     decimals_of,
 )
-from almenara.analysis.tails import STAY, tail_limit, tail_score, tail_stay
+from almenara.analysis.tails import BASE, STAY, tail_limit, tail_score, tail_share, tail_stay
 from almenara.model.time import NS
 
 
@@ -225,13 +224,15 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
             z, above = abs(ref_away) / usual, ref_away >= 0.0
     if judged:
         lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
-    score = tail_score(s.tails, UP if above else DOWN, z / s.widen, o[DEPTH])
+    share = tail_share(s.cadence)
+    score = tail_score(s.tails, UP if above else DOWN, z / s.widen, o[DEPTH] + share, BASE - share)
     if s.streak > 0:
         score = max(score, min(score / STAY, s.peak))
     ref_score = 0.0
     if judged:
         side = REF_UP if ref_away >= 0.0 else REF_DOWN
-        ref_score = tail_score(s.tails, side, abs(ref_away) / (ref_size * s.ref_widen), o[REF_DEPTH])
+        z = abs(ref_away) / (ref_size * s.ref_widen)
+        ref_score = tail_score(s.tails, side, z, o[DEPTH] + share, BASE - share)
     by_ref = ref_score >= score
     score = max(score, ref_score)
     outside = y < lower or y > upper

@@ -25,7 +25,6 @@ from almenara.analysis.seasonal_slot import (
     OPEN_ROWS,
     P_LIMIT,
     READY,
-    REF_DEPTH,
     REF_DOWN,
     REF_LESS,
     REF_REPEAT,
@@ -48,7 +47,7 @@ from almenara.analysis.seasonal_slot import (
     YOUNG,
     clip,
 )
-from almenara.analysis.tails import XI, tail_learn, tail_reach
+from almenara.analysis.tails import BASE, XI, tail_learn, tail_reach, tail_share
 from almenara.model.time import NS
 
 
@@ -83,8 +82,16 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
     if s.most_up > 0.0 or s.most_down > 0.0:
         _ref_tails(s, o)
     s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
-    tail_reach(s.tails, UP, o[DEPTH], _unsure(s))
-    tail_reach(s.tails, DOWN, o[DEPTH], _unsure(s))
+    _reach(s, UP, o)
+    _reach(s, DOWN, o)
+
+
+@bare
+def _reach(s, at, o):  # type: ignore[no-untyped-def]
+    """Judge by what a tail learned. A young series may be bursty though it does not look so: its tail is wide."""
+    share, age = tail_share(s.cadence), s.rows / OPEN_ROWS
+    unsure = OPEN / (1.0 + age * age) if at < REF_UP else 0.0
+    tail_reach(s.tails, at, o[DEPTH] + share, BASE - share, unsure)
 
 
 @bare
@@ -99,8 +106,8 @@ def _ref_tails(s, o):  # type: ignore[no-untyped-def]
     tail_learn(s.tails, REF_UP, s.most_up, REF_STEP * weight, weight, False)
     weight = REF_REPEAT if s.beyond == 2 and down else 1.0
     tail_learn(s.tails, REF_DOWN, s.most_down, REF_STEP * weight, weight, False)
-    tail_reach(s.tails, REF_UP, o[REF_DEPTH], 0.0)
-    tail_reach(s.tails, REF_DOWN, o[REF_DEPTH], 0.0)
+    _reach(s, REF_UP, o)
+    _reach(s, REF_DOWN, o)
     s.beyond = 1 if up else 2 if down else 0
 
 
@@ -245,13 +252,6 @@ def learn_drift(s):  # type: ignore[no-untyped-def]
     s.anchor = s.recent
 
 
-@inlined
-def _unsure(s):  # type: ignore[no-untyped-def]
-    """How much heavier than it looks the tail of so young a series may be."""
-    age = s.rows / OPEN_ROWS
-    return OPEN / (1.0 + age * age)
-
-
 @bare
 def _learn_recent(s, z, weight, o):  # type: ignore[no-untyped-def]
     """Learn a deviation of the recent view, in sizes, upwards positive. Rows that reach far together count as few."""
@@ -259,10 +259,10 @@ def _learn_recent(s, z, weight, o):  # type: ignore[no-untyped-def]
     step = STEP + STEP_FIRST / s.rows
     if tail_learn(s.tails, UP, z, step, weight, True):
         s.cluster += 1.0
-        tail_reach(s.tails, UP, o[DEPTH], _unsure(s))
+        _reach(s, UP, o)
     if tail_learn(s.tails, DOWN, -z, step, weight, True):
         s.cluster += 1.0
-        tail_reach(s.tails, DOWN, o[DEPTH], _unsure(s))
+        _reach(s, DOWN, o)
 
 
 @inlined

@@ -8,7 +8,7 @@ import numpy as np
 
 from almenara.analysis.calendars import DAY_S
 from almenara.analysis.compiled import bare, inlined, kernel
-from almenara.analysis.tails import TAIL, tail_start
+from almenara.analysis.tails import BASE, TAIL, tail_share, tail_start
 from almenara.model.time import NS
 
 #: Different values of a state at most.
@@ -94,8 +94,8 @@ SLOT = np.dtype(
 #: Bytes of a slot before its profiles: what every row needs.
 HEAD = SLOT.fields["day"][1]  # type: ignore[index]
 UP, DOWN, REF_UP, REF_DOWN = 0, TAIL, 2 * TAIL, 3 * TAIL
-#: options: float64[4]
-DEPTH, REF_DEPTH, ACCEPT_S, P_LIMIT = range(4)
+#: options: float64[3]
+DEPTH, ACCEPT_S, P_LIMIT = range(3)
 ABOVE, BELOW, ABOVE_RECENT, BELOW_RECENT, ROSE, FELL, STUCK = range(7)
 
 READY = 30  # rows before the first verdict
@@ -184,10 +184,10 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     size = 0.0
     for k in range(READY - 1):
         size += (min(steps[k], cut) if cut > 0.0 else steps[k]) / (READY - 1)
+    s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
     blank(s, local, np.median(values), size, o)
     s.recent = np.median(values[READY - 5 :]) - s.level
     s.anchor = s.recent
-    s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
     s.moves = moved / (READY - 1)
     s.flat = time
 
@@ -201,7 +201,8 @@ def blank(s, local, level, size, o):  # type: ignore[no-untyped-def]
     s.half, s.quarter = local // HALF_S, NEVER
     for h in range(24):
         s.ratio[h] = s.ref_ratio[h] = 1.0
-    tail_start(s.tails, UP, 0.1, o[DEPTH], OPEN)
-    tail_start(s.tails, DOWN, 0.1, o[DEPTH], OPEN)
-    tail_start(s.tails, REF_UP, REF_XI, o[REF_DEPTH], 0.0)
-    tail_start(s.tails, REF_DOWN, REF_XI, o[REF_DEPTH], 0.0)
+    share = tail_share(s.cadence)
+    for at in (UP, DOWN):
+        tail_start(s.tails, at, 0.1, o[DEPTH] + share, BASE - share, OPEN)
+    for at in (REF_UP, REF_DOWN):
+        tail_start(s.tails, at, REF_XI, o[DEPTH] + share, BASE - share, 0.0)

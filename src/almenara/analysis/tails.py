@@ -11,8 +11,9 @@ Fisher's information times the score, divided by the excesses seen so far plus P
 PRIOR excesses, and any weight of tail can be learned, also one whose mean is not finite. What a few rows cannot show is
 not claimed: the shape by which is judged is xi plus what the evidence leaves open, and shrinks to xi as rows come.
 
-One tail is TAIL numbers at `tails[at:at + TAIL]`. A score is log p / log p_limit with p two-sided, so it is linear
-in z below u and 1 at `limit`. Compiled kernels; their slow twins are in tests/naive.py.
+One tail is TAIL numbers at `tails[at:at + TAIL]`. A score is log p / log p_limit with p two-sided and for both views
+together (`tail_share`), so it is linear in z below u and 1 at `limit`. depth: e-folds from u to the limit; base: from
+p = 1 to u. Compiled kernels; their slow twins are in tests/naive.py.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ import math
 
 from almenara.analysis.compiled import bare, inlined
 
-#: Probability of one side beyond u.
+#: Probability of one side beyond u, and -log of both.
 Q = 0.02
+BASE = -math.log(2 * Q)
+BIN_S, LOG_2 = 1800.0, math.log(2)
 #: Columns of one tail: u, beta, xi, excesses seen, the shape judged by, distance from u to the limit and to a
 #: score of STAY, which is enough among rejected rows.
 U, BETA, XI, SEEN, SHAPE, REACH, LESS, TAIL = 0, 1, 2, 3, 4, 5, 6, 7
 STAY = 0.5
 XI_MIN, XI_MAX = 0.02, 3.0
+#: Faults and unrest make a tail look heavier than it is, up to BURSTS: what is between is judged as PLAIN.
+PLAIN, BURSTS, STEEP = 0.4, 0.8, 1.5
 PRIOR, SEEN_MAX = 10.0, 120.0
 STEP_MAX = 10.0  # most that xi and log beta may move for one excess, in weights of an excess
 U_MIN, U_MAX = 1.0, 1e6
@@ -38,26 +43,35 @@ LIMIT_MIN = 3.0
 
 
 def depth_of(p_limit: float) -> float:
-    """log(p two-sided at u / p_limit): how far below u the limit lies, in e-folds."""
+    """log(p two-sided at u / p_limit): how far below u the limit lies, in e-folds, where one view judges."""
     return math.log(2 * Q / p_limit)
 
 
+@inlined
+def tail_share(cadence):  # type: ignore[no-untyped-def]
+    """log of how many views judge a row on their own: 2 where a bin is a row, 1.5 where its many rows make one extreme;
+    log(1 + x) within 0.02."""
+    x = 0.5 + 0.5 * min(cadence / BIN_S, 1.0)
+    return x * (1.0 - (1.0 - LOG_2) * x)
+
+
 @bare
-def tail_start(tails, at, xi, depth, unsure):  # type: ignore[no-untyped-def]
+def tail_start(tails, at, xi, depth, base, unsure):  # type: ignore[no-untyped-def]
     """A tail before anything was seen: a Gaussian's, in units of its mean absolute deviation, but for its shape."""
     tails[at + U] = 2.57
     tails[at + BETA] = 0.44
     tails[at + XI] = xi
     tails[at + SEEN] = 0.0
-    tail_reach(tails, at, depth, unsure)
+    tail_reach(tails, at, depth, base, unsure)
 
 
 @bare
-def tail_reach(tails, at, depth, unsure):  # type: ignore[no-untyped-def]
+def tail_reach(tails, at, depth, base, unsure):  # type: ignore[no-untyped-def]
     """Judge from now on by the shape learned plus `unsure`."""
-    shape = tails[at + XI] + unsure
+    xi = tails[at + XI]
+    shape = min(xi, min(xi, PLAIN) + STEEP * max(xi - BURSTS, 0.0)) + unsure
     tails[at + SHAPE] = shape
-    scale, base = tails[at + BETA] / shape, -math.log(2.0 * Q)
+    scale = tails[at + BETA] / shape
     tails[at + REACH] = scale * (math.exp(shape * depth) - 1.0)
     tails[at + LESS] = scale * (math.exp(shape * max(STAY * (depth + base) - base, 0.0)) - 1.0)
 
@@ -110,9 +124,8 @@ def tail_learn(tails, at, z, step, weight, fit):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def tail_score(tails, at, z, depth):  # type: ignore[no-untyped-def]
+def tail_score(tails, at, z, depth, base):  # type: ignore[no-untyped-def]
     """log p / log p_limit of a deviation z >= 0: 0 at 0, 1 at the limit."""
-    base = -math.log(2.0 * Q)
     u = tails[at + U]
     if z <= u:
         return z / u * base / (depth + base)

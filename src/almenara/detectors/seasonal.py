@@ -28,7 +28,7 @@ from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
-FORMAT = 5
+FORMAT = 6
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
@@ -77,8 +77,7 @@ class Seasonal:
             raise ValueError(f"accept_after_s: must be a positive number of seconds; got {accept_after_s!r}")
         self.p_limit = p_limit
         self._zone = site_zone(timezone, country)
-        depth = depth_of(p_limit / 2)  # two views may each be wrong, so each gets half
-        self._options = np.array([depth, depth, accept_after_s, p_limit])
+        self._options = np.array([depth_of(p_limit), accept_after_s, p_limit])
         self._slots = np.zeros(0, SLOT)
         self._used = 0
         self._occasions = Occasions(calendars, len(type(self).causes))
