@@ -1648,3 +1648,193 @@ def pace(rows: Sequence[tuple[int, float]], fresh_from: int) -> tuple[int, int, 
             gap = gap + (min(seen, 4 * gap) - gap) / 8
         last = t
     return last, first, gap, far, live
+
+
+# --- detectors: change ------------------------------------------------------------------------------------------------
+
+
+class _Channel:
+    """The means of hours, or the logarithms of their steps from row to row, of one series."""
+
+    def __init__(self) -> None:
+        self.level = self.prev = self.size = self.cross = self.power = 0.0
+        self.learned = 0
+        self.profile = [0.0] * 168
+        self.ring = [0.0] * 8
+        self.forget()
+
+    def forget(self) -> None:
+        self.sums = [[0.0] * 3, [0.0] * 3]
+        self.firm = [0, 0]
+
+
+class Change:
+    """The detector `change` of one series, an hour of rows in a list at a time. `told`: (cause, from, to, hour)."""
+
+    def __init__(self, p_limit: float, accept_after_s: float):
+        self.need, self.accept = -math.log(p_limit), accept_after_s * 1e9
+        self.channels = (_Channel(), _Channel())
+        self.rows: list[float] = []
+        self.steps: list[float] = []
+        self.seen = [0] * 168
+        self.hour = self.closed = self.until = self.hours = self.held = self.line = 0
+        self.step = self.slope = self.score = self.often = self.last = 0.0
+        self.told: list[tuple[float, float, float, float]] = []
+
+    def row(self, time: int, y: float, local: int) -> tuple[float, float, float, float, int]:
+        """(score, yhat, lower, upper, cause), NaN and -1 where nothing is said."""
+        hour, changed = local // 3600, False
+        if self.rows and hour != self.hour:
+            changed = self.close(time)
+            self.rows, self.steps = [], []
+        if not self.rows:
+            self.hour = hour
+            if self.hours == 0:
+                self.closed, self.last = hour, y
+        said = (math.nan, math.nan, math.nan, math.nan, -1)
+        if self.hours >= 24:
+            said = self.say(y, self.channels[0].level + self.channels[0].profile[(hour + 72) % 168], changed)
+        if changed:
+            self.score = 0.0
+        self.rows.append(y)
+        self.steps.append(abs(y - self.last))
+        self.last = y
+        return said
+
+    def say(self, y: float, yhat: float, changed: bool) -> tuple[float, float, float, float, int]:
+        half = 4 * max(self.step, 1e-9 * abs(yhat))
+        lower, upper, cause = min(yhat - half, y), max(yhat + half, y), -1
+        if changed:
+            cause = int(self.told[-1][0])
+            if y >= yhat:
+                upper = math.nextafter(y, -math.inf)
+                yhat = min(yhat, upper)
+            else:
+                lower = math.nextafter(y, math.inf)
+        return self.score, yhat, min(lower, yhat), max(upper, yhat), cause
+
+    def close(self, time: int) -> bool:
+        h = (self.hour + 72) % 168
+        away = self.hour - self.closed
+        if self.hours and away > 24:
+            self.until, self.held, self.line = int(time + self.accept), 0, 0
+            for one in self.channels:
+                one.forget()
+        if self.hours:
+            self.channels[0].level += self.slope * min(away, 24)
+        found = [(0.0, -1, 0)]
+        steps = self.channels[1]
+        self.rough = 1.0
+        if steps.learned >= 24 and self.seen[h] > 0 and self.step > 0:
+            self.rough = min(max(math.exp(min(steps.level + steps.profile[h], 300.0)) / self.step, 0.5), 4.0)
+        for c, one in enumerate(self.channels):
+            if c == 0:
+                x = self.rows[0] + sum(y - self.rows[0] for y in self.rows) / len(self.rows)
+            elif len(self.rows) <= 8:
+                continue
+            else:
+                x = math.log(max(sum(self.steps) / len(self.rows), 1e-3 * self.step, 1e-200))
+            found.append(self.look(c, one, x, h, time))
+        best, c, g = found[0]
+        for other in found[1:]:
+            if other[0] > best:
+                best, c, g = other
+        self.score = min(max(0.0, best - math.log(12)) / (self.need * (1 + self.often)), 100.0)
+        self.often *= 1 - 1 / 672
+        changed = self.score >= 1 and c >= 0 and self.report(c, g, h)
+        if changed:
+            self.until = int(time + self.accept)
+        elif self.score >= 1:
+            self.score = 1 - 2**-20
+        self.step += (sum(self.steps) / len(self.rows) - self.step) / min(self.hours + 1, 168)
+        self.seen[h] = min(self.seen[h] + 1, 255)
+        self.closed, self.hours, self.held = self.hour, self.hours + 1, min(self.held + 1, 1_000_000)
+        return changed
+
+    def look(self, c: int, one: _Channel, x: float, h: int, time: int) -> tuple[float, int, int]:
+        """(highest sum, the channel if it may be reported, side) of one hour, which is then learned."""
+        if one.learned == 0 and self.seen[h] == 0 and one.level == 0 and one.prev == 0:
+            one.level = x
+        r = x - one.level - one.profile[h]
+        e = r - (_clip(one.cross / one.power, 0.98) if one.power > 0 else 0.0) * one.prev
+        least = 0.25 * self.step if c == 0 else 0.25
+        unit = self.rough if c == 0 else 1.0
+        size = unit * max(1.2533 * one.size * math.sqrt(1 + 1 / max(1, self.seen[h])), least, 1e-9 * abs(x))
+        one.ring[self.hours % 8] = r
+        best, reported, side = 0.0, -1, 0
+        if self.seen[h] > 0 and one.learned >= 24 and time >= self.until and size > 0:
+            for g in range(2):
+                z = _clip(e / size, 4.0) * (1 - 2 * g)
+                sizes = zip(one.sums[g], (0.5, 1.0, 2.0), strict=True)
+                one.sums[g] = [max(0.0, s + d * z - d * d / 2) for s, d in sizes]
+                one.firm[g] = one.firm[g] + 1 if z > 0.5 else 0
+                if max(one.sums[g]) > best:
+                    best = max(one.sums[g])
+                    reported, side = (c, g) if one.firm[g] >= 5 else (-1, 0)
+        self.learn(c, one, h, r, e / unit, size, best < math.log(12))
+        return best, reported, side
+
+    def learn(self, c: int, one: _Channel, h: int, r: float, e: float, size: float, calm: bool) -> None:
+        known = self.seen[h] > 0
+        kept = _clip(r, 6 * size) if known and size > 0 else r
+        rate = max(1 / 48, 1 / (self.held + 1)) if known else 0.0
+        if known and c == 0 and self.line > 0:
+            t = self.line + 1
+            rate = max(1 / 48, 2 * (2 * t - 1) / (t * (t + 1)))
+            self.slope += max(1 / 4608, 6 / (t * (t + 1))) * kept
+            self.line += 1
+        elif known and c == 0 and self.held >= 168:
+            self.slope += kept / 4608
+        one.level += rate * kept
+        if not known or self.held >= 24:
+            one.profile[h] = _single(one.profile[h] + max(1 / (self.seen[h] + 1), 1 / 6) * (kept - rate * kept))
+        if known and calm:
+            one.learned += 1
+            rate = 1 / min(one.learned, 168)
+            most = 4 * one.size if one.learned > 24 else abs(e)
+            one.size += rate * (min(abs(e), most) - one.size)
+            one.cross += rate * (kept * one.prev - one.cross)
+            one.power += rate * (kept * kept - one.power)
+        one.prev = kept
+
+    def report(self, c: int, g: int, h: int) -> bool:
+        one = self.channels[c]
+        m = min(one.firm[g] - 1, 8)
+        last = [one.ring[(self.hours - m + 1 + k) % 8] for k in range(m)]
+        mean = sum(last) / m
+        line = sum((k - (m - 1) / 2) ** 2 for k in range(m))
+        slope = sum((k - (m - 1) / 2) * (r - mean) for k, r in enumerate(last)) / line
+        rises = c == 0 and slope * m / mean > 0.2
+        if rises and m < 8:
+            return False
+        if rises and slope * slope * line > 0.5 * sum((r - mean) ** 2 for r in last):
+            ahead = mean + slope * (m - 1) / 2
+            self.told.append((4 + g, 24 * self.slope, 24 * (self.slope + slope), self.hour - math.floor(ahead / slope)))
+            self.slope, one.level, self.line = self.slope + slope, one.level + ahead, m
+        else:
+            before = one.level + one.profile[h]
+            after = before + mean
+            if c == 1:
+                before, after = math.exp(before), math.exp(after)
+                self.channels[0].size *= after / before
+                self.step *= after / before
+            self.told.append((2 * c + g, before, after, self.hour - one.firm[g] + 1))
+            one.level += mean
+        self.held, self.often = m, self.often + 1
+        for other in self.channels:
+            other.prev = 0.0
+            other.forget()
+        return True
+
+
+def change(times: list[int], values: list[float], zone: str, p_limit: float, accept_after_s: float) -> Any:
+    """((score, yhat, lower, upper, cause) of each row of one series, what was told)."""
+    series, said = Change(p_limit, accept_after_s), []
+    moments = [datetime.fromtimestamp(time // 10**9, UTC).astimezone(ZoneInfo(zone)) for time in times]
+    local = [time // 10**9 + round(at.utcoffset().total_seconds()) for time, at in zip(times, moments, strict=True)]
+    for time, y, at in zip(times, values, local, strict=True):
+        if math.isnan(y):
+            said.append((math.nan, math.nan, math.nan, math.nan, -1))
+        else:
+            said.append(series.row(time, min(max(y, -1e150), 1e150), at))
+    return said, series.told

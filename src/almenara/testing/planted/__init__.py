@@ -14,7 +14,17 @@ from almenara.model.series import SeriesTable
 from almenara.pipeline.kinds import COUNTER, as_judged
 from almenara.plugin.contracts import Detector
 from almenara.testing.planted import changes, hosts, occasions, rough, seasons, states, values
-from almenara.testing.planted.case import MERGE, Case, Fault, Outcome, Planted, alerts, outcome, planted_of
+from almenara.testing.planted.case import (
+    MERGE,
+    Case,
+    Fault,
+    Outcome,
+    Planted,
+    alerts,
+    outcome,
+    planted_of,
+    reported_once,
+)
 
 GROUPS = {
     "seasons": seasons.CASES,
@@ -53,5 +63,6 @@ __all__ = [
     "batch_of",
     "outcome",
     "planted_of",
+    "reported_once",
     "scores_of",
 ]

@@ -147,3 +147,20 @@ def planted_of(times: Any, values: Any, faults: Sequence[Fault], quiet_from: int
     id, time, value = np.repeat(np.arange(m, dtype=np.int32), n), np.tile(times, m), values.T.ravel()
     came = ~np.isnan(value)
     return Planted(id[came], time[came], value[came], tuple(faults), int(times[quiet_from]), **about)
+
+
+def reported_once(planted: Planted, score: Any, within_s: float) -> list[str]:
+    """What is wrong with reports of changes, rows with a score of 1 or more, in words; empty: each fault was reported
+    once, within so long of its start, and nothing else was."""
+    out = []
+    for rows in planted.bounds():
+        series, time = int(planted.id[rows.start]), planted.time[rows]
+        reports = time[np.asarray(score)[rows] >= 1]
+        for fault in (f for f in planted.faults if f.series == series):
+            mine = (reports >= fault.start_ns) & (reports < fault.start_ns + within_s * 1e9)
+            if mine.sum() != 1:
+                out.append(f"series {series}: {mine.sum()} reports within {within_s:g} s of the fault, not 1")
+            reports = reports[~mine]
+        if len(reports):
+            out.append(f"series {series}: {len(reports)} reports of no fault")
+    return out
