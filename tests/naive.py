@@ -849,6 +849,7 @@ class _Season:
             moved = before - (self.level + self._season(local)[0])
             self.recent += moved
             self.held += moved
+            self.anchor += moved
 
     def _commit(self, half: int) -> None:
         b, h = self.half % 48, ((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2
@@ -919,8 +920,9 @@ class _Season:
     def _adjust(self, b: int, h: int, mean: float) -> None:
         self.ref_bins += 1
         if self.ref_bins > 48 and 2 * self.bin_out < self.bin_rows:
-            self.level += mean / 96
-            mean -= mean / 96
+            up = min(max(mean, -2 * self.ref_size), 2 * self.ref_size) / 96
+            self.level += up
+            mean -= up
         move = _clip(mean, 6 * self.ref_size + self.swing) * max(1 / (self.day_seen[b] + 1), 0.05)
         self.day[b] = _single(self.day[b] + move)
         kept = 0.5 * move if self.cadence < 1800 else move

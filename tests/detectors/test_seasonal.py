@@ -110,6 +110,16 @@ def test_a_level_that_wanders_is_not_held_to_where_it_was() -> None:
     assert longest_s(minutes(n)[at:], score[at:] >= 1) < 3 * 3600
 
 
+def test_a_first_weekend_does_not_move_what_mondays_are_expected_to_be() -> None:
+    rng = np.random.default_rng(3)
+    hour, weekday = (np.arange(WEEK_ROWS) / 60) % 24, np.arange(WEEK_ROWS) // DAY_ROWS
+    work = ((hour >= 8) & (hour < 18)) * np.where(weekday >= 5, 0.2, 1.0)
+    detector = Seasonal()
+    detector.step(rows(np.zeros(WEEK_ROWS), minutes(WEEK_ROWS), 50 + 100 * work + 3 * rng.normal(size=WEEK_ROWS)))
+    noon = minutes(WEEK_ROWS + 720)[-1:]
+    assert abs(detector.look(rows([0], noon, [150.0])).yhat[0] - 150) < 6  # 14 away where the level follows the weekend
+
+
 def test_a_slow_leak_is_not_followed() -> None:
     score, _, part = with_fault(lambda v: v - np.linspace(0, 12, len(v)), length=480)
     assert (score[part][-120:] >= 1).all()

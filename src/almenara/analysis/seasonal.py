@@ -193,6 +193,7 @@ def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
         moved = before - (s.level + (s.season_at + s.season_by * x))
         s.recent += moved
         s.held += moved
+        s.anchor += moved
 
 
 @bare

@@ -20,6 +20,7 @@ from almenara.analysis.seasonal_slot import (
     FLAT_TIMES,
     HALF_S,
     HOLD,
+    LEVEL_MOST,
     LIVELY,
     OPEN,
     OPEN_ROWS,
@@ -116,7 +117,8 @@ def _adjust(s, b, h, mean):  # type: ignore[no-untyped-def]
     """Share the mean deviation of a bin seen before among level, day and week."""
     s.ref_bins = min(s.ref_bins + 1, 1 << 30)
     if s.ref_bins > 48 and 2.0 * s.sum_out < s.sum_rows:
-        move = mean / 96.0
+        # A weekday that is not known yet, or a fault, is far away for a day and says little about the level.
+        move = clip(mean, LEVEL_MOST * s.ref_size) / 96.0
         s.level += move
         mean -= move
     # What is far from all days before says more about this weekday, or a fault, than about the day.

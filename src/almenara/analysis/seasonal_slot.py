@@ -107,6 +107,7 @@ BELOW_ONE = 1.0 - 2.0**-53
 GAIN = 0.4  # of the average of recent deviations
 LEAN = 0.85  # how far the recent view may lean, in limits of the reference view
 CLIP = 4.0  # Huber clip of deviations, in mean absolute deviations
+LEVEL_MOST = 2.0  # of a bin's mean deviation that the level follows, in sizes of the reference view
 DRIFT_ROWS = 32
 DRIFT_NOISE = (
     0.5  # square of the drift, in sizes, of values without a memory: their recent deviations differ by so much
