@@ -1525,25 +1525,63 @@ def _graphite_time(text: str, received: int) -> int:
 # --- pipeline/kinds -------------------------------------------------------------------------------------------------
 
 
-def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> list[float]:
-    """(id, time in ns, value, wanted) as judged: of a counter (kind 1) its growth a second since the last one."""
-    last: dict[int, tuple[int, float]] = {}
-    found = []
-    for id, time, value, wanted in rows:
-        if kind[id] != 1:
+def rates(rows: Sequence[tuple[int, int, float, bool]], kind: Sequence[int]) -> tuple[list[float], list[int]]:
+    """(id, time in ns, value, wanted) as judged: of a counter (kind 1, or 3 and recognised as one) its growth a second
+    since the last one; and the rows in which a series was recognised, or was no counter any more."""
+    known: dict[int, _Counted] = {}
+    found, turned = [], []
+    for row, (id, time, value, wanted) in enumerate(rows):
+        counted = known.setdefault(id, _Counted(told=kind[id] == 1))
+        if kind[id] not in (1, 3) or counted.none:
             found.append(value)
-            continue
-        before = last.get(id)
-        if not wanted or math.isnan(value) or (before is not None and time <= before[0]):
-            found.append(math.nan)
-            continue
-        if before is None:
-            found.append(math.nan)
+        elif not wanted or math.isnan(value) or (counted.last is not None and time <= counted.last[0]):
+            found.append(math.nan if counted.is_counter else value)
         else:
-            grown = value - before[1] if value >= before[1] else value
-            found.append(grown / ((time - before[0]) / 1e9))
-        last[id] = (time, value)
-    return found
+            before = counted.is_counter
+            rate = counted.add(time, value)
+            found.append(rate if counted.is_counter else value)
+            if counted.is_counter != before:
+                turned.append(row)
+    return found, turned
+
+
+class _Counted:
+    """A series that is a counter, or may be one."""
+
+    def __init__(self, told: bool):
+        self.told, self.is_counter, self.none = told, told, False
+        self.last: tuple[int, float] | None = None
+        self.rows = self.rises = self.resets = 0
+
+    def add(self, time: int, value: float) -> float:
+        before, self.last = self.last, (time, value)
+        grown = math.nan if before is None else self._grown(before[1], value)
+        if not self.told:
+            self._look(None if before is None else before[1], value, grown)
+        return math.nan if before is None else grown / ((time - before[0]) / 1e9)
+
+    @staticmethod
+    def _grown(before: float, now: float) -> float:
+        if now >= before:
+            return now - before
+        likely = [
+            now + (end - before)
+            for end in (2.0**32, 2.0**64)
+            if before < end and now >= 0 and now + (end - before) <= 0.1 * end
+        ]
+        return likely[0] if likely else math.nan
+
+    def _look(self, before: float | None, now: float, grown: float) -> None:
+        self.rows += 1
+        fell = before is not None and math.isnan(grown)
+        self.rises += grown > 0
+        self.resets += fell
+        if now < 0 or (fell and (now > 0.25 * before or 64 * self.resets > self.rows)):
+            self.is_counter, self.none = False, True
+        elif not self.is_counter and self.rows in (256, 2048, 16_384) and 2 * self.rises >= self.rows:
+            self.is_counter = True
+        elif not self.is_counter and self.rows >= 16_384:
+            self.none = True
 
 
 # --- pipeline/runs ---------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ SIGNATURES = {
         "options",
         "timezone",
         "country",
+        "calendars",
         "time",
         "value",
         "series",

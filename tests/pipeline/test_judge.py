@@ -8,7 +8,7 @@ from almenara.model.batch import Batch, Verdict
 from almenara.model.series import encode_key
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.judge import COLUMNS, Judge, Watch, _spread, empty_verdict
+from almenara.pipeline.judge import Judge, Watch
 from almenara.pipeline.relearn import CHUNK_ROWS, packed
 from almenara.query import parse_selector
 
@@ -95,13 +95,3 @@ def test_relearning_reads_in_pieces_of_a_bounded_size() -> None:
     found = [(ids.tolist(), since) for ids, since in packed(id, day, many, -7)]
     assert found == [([0, 1], -7), ([3], 2), ([2], -7)]
     assert list(packed(id[:0], day[:0], many[:0], 0)) == []
-
-
-def test_what_is_said_of_some_rows_says_nothing_of_the_others() -> None:
-    mine = np.array([False, True, True, False])
-    columns = [np.array([1.0, 2.0]) * k for k in range(1, 6)]
-    found = _spread(Verdict(*columns, np.array([3, 4], np.int16)), mine)
-    expected = empty_verdict(4)
-    for name, column in zip(COLUMNS, [*columns, np.array([3, 4], np.int16)], strict=True):
-        getattr(expected, name)[mine] = column
-        assert np.array_equal(getattr(found, name), getattr(expected, name), equal_nan=True), name

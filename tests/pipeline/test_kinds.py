@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-import naive
 from almenara.detectors.seasonal import Seasonal
 from almenara.model.batch import Batch
-from almenara.model.series import Metadata, Series, SeriesTable, encode_key
+from almenara.model.series import Metadata, Series, encode_key
 from almenara.model.time import MINUTE_NS, NS
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, Watch
-from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, Rates, kind_of, kinds_of
+from almenara.pipeline.kinds import COUNTER, GAUGE, HISTOGRAM, UNTOLD, kind_of, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.testing.hub import Clock, pipeline
 
@@ -33,10 +29,11 @@ WATCH = Watch("seasonal", (), Seasonal)
     ("name", "labels", "kind", "expected"),
     [
         ("http_requests_total", {}, "", COUNTER),
-        ("temperature", {}, "", GAUGE),
-        ("queue_count", {}, "", GAUGE),
+        ("temperature", {}, "", UNTOLD),
+        ("queue_count", {}, "", UNTOLD),
         ("latency_bucket", {"le": "0.1"}, "", HISTOGRAM),
-        ("leaky_bucket", {}, "", GAUGE),
+        ("leaky_bucket", {}, "", UNTOLD),
+        ("octets", {}, "untyped", UNTOLD),
         ("octets", {}, "counter", COUNTER),
         ("jobs_total", {}, "gauge", GAUGE),
         ("latency_bucket", {"le": "0.1"}, "histogram", HISTOGRAM),
@@ -63,55 +60,8 @@ def test_kinds_of_many_series_are_those_of_each(tmp_path: Path) -> None:
     ids = np.arange(len(index))[::-1]
     expected = [kind_of(index.keys[id], known.of(id)) for id in ids.tolist()]
     assert kinds_of(index, known, ids).tolist() == expected
-    assert set(expected) == {GAUGE, COUNTER, HISTOGRAM}
+    assert set(expected) == {GAUGE, COUNTER, HISTOGRAM, UNTOLD}
     folder.close()
-
-
-def rates(values: list[float], kind: int = COUNTER, step_s: int = 10) -> list[float]:
-    n = len(values)
-    time = np.arange(n, dtype=np.int64) * step_s * NS + NOW
-    batch = Batch(SeriesTable.of([b"c"]), np.zeros(n, np.int32), time, np.array(values))
-    found = Rates().of(batch, np.ones(n, np.bool_), np.array([kind], np.uint8))
-    return values if found is None else found.tolist()
-
-
-def test_a_counter_becomes_its_rate_through_a_reset() -> None:
-    found = rates([100, 150, 170, 20, 30])
-    assert math.isnan(found[0])
-    assert found[1:] == [5.0, 2.0, 2.0, 1.0]
-
-
-def test_a_missing_value_is_passed_over() -> None:
-    found = rates([100, math.nan, 120])
-    assert math.isnan(found[1])
-    assert found[2] == 1.0
-
-
-def test_a_gauge_stays_as_it_is() -> None:
-    assert rates([3, 1, 2], GAUGE) == [3, 1, 2]
-
-
-ROWS = st.lists(
-    st.tuples(st.integers(0, 2), st.integers(0, 50), st.floats(0, 1e6) | st.just(math.nan), st.booleans()), max_size=60
-)
-
-
-@given(rows=ROWS, cut=st.integers(0, 60))
-def test_however_rows_are_cut_the_rates_are_those_of_the_twin(
-    rows: list[tuple[int, int, float, bool]], cut: int
-) -> None:
-    kind = np.array([COUNTER, GAUGE, COUNTER], np.uint8)
-    table = SeriesTable.of([b"a", b"b", b"c"])
-    one, found = Rates(), []
-    for part in (rows[:cut], rows[cut:]):
-        ordered = sorted(part, key=lambda row: row[:2])
-        columns = [np.array(c) for c in zip(*ordered, strict=True)] if ordered else [np.empty(0)] * 4
-        batch = Batch(table, columns[0].astype(np.int32), columns[1].astype(np.int64), columns[2].astype(np.float64))
-        values = one.of(batch, columns[3].astype(np.bool_), kind)
-        found += [row[2] for row in ordered] if values is None else values.tolist()
-    parts = [sorted(part, key=lambda row: row[:2]) for part in (rows[:cut], rows[cut:])]
-    expected = naive.rates([row for part in parts for row in part], kind.tolist())
-    np.testing.assert_allclose(found, expected, rtol=1e-12, equal_nan=True)
 
 
 def step(judge: Judge, *values: float, at: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -23,6 +23,17 @@ def test_rows_are_sorted_and_the_last_of_equals_stays(series: int) -> None:
         assert list(zip(*(c.tolist() for c in sort_rows(id, time, value)), strict=True)) == expected
 
 
+@pytest.mark.parametrize("rows", [5, 600])
+def test_rows_of_two_senders_that_are_not_in_step_are_sorted(rows: int) -> None:
+    """Bodies of `rows` rows a series, of which each other one came before the one before it; one came twice."""
+    rng, bodies = np.random.default_rng(rows), [1, 0, 3, 2, 3, 5, 4, 4 + 1, 6]
+    id = np.tile(np.arange(3, dtype=np.int32), rows * len(bodies))
+    time = np.concatenate([np.repeat(np.arange(rows) + rows * body, 3) for body in bodies])
+    value = rng.normal(size=len(id))
+    expected = naive_sort_rows(id.tolist(), time.tolist(), value.tolist())
+    assert list(zip(*(c.tolist() for c in sort_rows(id, time, value)), strict=True)) == expected
+
+
 def test_unequal_columns_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in length"):
         sort_rows(np.zeros(3, np.int32), np.zeros(2, np.int64), np.zeros(3))

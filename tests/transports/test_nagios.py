@@ -119,6 +119,33 @@ def test_the_same_pieces_come_again_under_the_same_keys_after_a_kill(
     run(case)
 
 
+@pytest.mark.parametrize("done", [True, False])
+def test_what_is_written_to_a_file_after_it_was_read_is_read_too(tmp_path: Path, done: bool) -> None:
+    """Nagios closes a file before it moves it; others, such as a rotation by copies of its command, may not."""
+
+    async def case() -> None:
+        one = link(tmp_path, done=tmp_path / "done" if done else None)
+        file = tmp_path / "spool" / "service-perfdata.1"
+        with file.open("ab", buffering=0) as writing:
+            writing.write(LINE)
+            receiving = aiter(one.receive())
+            (first,) = await asyncio.wait_for(anext(receiving), 60)
+            writing.write(b"2" + LINE)
+            after = asyncio.ensure_future(anext(receiving))
+            first.done(Outcome(1))
+            (second,) = await asyncio.wait_for(after, 60)
+        assert (first.payload, second.payload) == (LINE, b"2" + LINE)
+        after = asyncio.ensure_future(anext(receiving, None))
+        second.done(Outcome(1))
+        await until(lambda: not list((tmp_path / "spool").iterdir()))
+        await one.close()
+        await asyncio.wait_for(after, 60)
+        if done:
+            assert (tmp_path / "done" / file.name).read_bytes() == LINE + b"2" + LINE
+
+    run(case)
+
+
 def test_a_file_that_took_the_name_of_one_that_was_read_stays_and_is_read(tmp_path: Path) -> None:
     async def case() -> None:
         one = link(tmp_path, done=tmp_path / "done")

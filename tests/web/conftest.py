@@ -26,6 +26,7 @@ from almenara.model.errors import DecodeError
 from almenara.model.series import Series
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.kinds import kinds_of
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.origins import Origins
 from almenara.plugin.contracts import Context, Packet, Selection
@@ -165,6 +166,9 @@ class Twin:
     async def replay(self, ids: Any, start: int, end: int) -> Any:
         batch = self._read(ids, start, end)
         return SimpleNamespace(batch=batch, verdict=verdict_of(batch.value), causes=Causes())
+
+    def kinds(self, ids: Any) -> np.ndarray:
+        return kinds_of(self.index, self.metadata, np.asarray(ids))
 
     async def account(self) -> list[Any]:
         return self.seen_sources

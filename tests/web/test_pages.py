@@ -8,7 +8,8 @@ from urllib.parse import parse_qs, quote, urlsplit
 import httpx
 import pytest
 from tests.web.conftest import NOW, S, Served
-from tests.web.page_fixture import EVIL, Server
+from tests.web.page_fixture import Server
+from tests.web.page_hub import EVIL
 
 from almenara.testing.browser import Browser
 

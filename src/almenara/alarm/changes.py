@@ -41,10 +41,10 @@ def from_rows(
     if not len(changes):
         return []
     at = changes.row
-    value = verdict.judged(batch) if rule.on_score else batch.value
+    value = np.asarray(verdict.judged(batch) if rule.on_score else batch.value)
     nth = np.zeros(len(batch), np.int32) if verdict.nth is None else verdict.nth
     evidence = (value, verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.cause, true, nth)
-    numbers = zip(*(np.asarray(column)[at].tolist() for column in evidence), strict=True)
+    numbers = zip(*(column[at].tolist() for column in evidence), strict=True)
     times = np.asarray(batch.time)[at].tolist()
     found = []
     for (id, told, since, worst), time, place, row in zip(_each(changes), times, at.tolist(), numbers, strict=True):

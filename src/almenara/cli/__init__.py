@@ -23,6 +23,12 @@ agent_app = typer.Typer(
 )
 
 Config = Annotated[Path | None, typer.Option("--config", "-c", metavar="FILE", help="Configuration file.")]
+_Calendars = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="[NAME=]FILE.ics", help="Occasions to learn apart; a rule as 'pay=last business day of month'."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
 
 
@@ -227,6 +233,7 @@ def _detect(
         str, typer.Option(metavar="NAME", help="Zone whose days and weeks count.", show_default="UTC")
     ] = "",
     country: Annotated[str, typer.Option(metavar="CODE", help="Whose public holidays count, such as ES.")] = "",
+    calendar: _Calendars = None,
     kind: Annotated[
         list[str] | None, typer.Option(metavar="NAME=KIND", help="What a series is: gauge, counter or histogram.")
     ] = None,
@@ -258,6 +265,7 @@ def _detect(
     try:
         from almenara.cli.detect import Order, run, tuning_from
         from almenara.cli.importing import pairs
+        from almenara.notebook.calendars import calendars_of_texts
         from almenara.notebook.judge import Choice
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("almenara"):
@@ -268,7 +276,8 @@ def _detect(
     given = {name: text for name, text in columns.items() if text} | pairs(format_option or [], "--format-option")
     kinds, wanted = pairs(kind or [], "--kind"), pairs(option or [], "--option")
     tuning = tuning_from(pairs(tune or [], "--tune"), ignore or [])
-    choice = Choice(detector, wanted, timezone or None, country, p_limit, budget_per_week, kinds, tuning)
+    days, limits = (timezone or None, country), (p_limit, budget_per_week)
+    choice = Choice(detector, wanted, *days, *limits, kinds, tuning, calendars_of_texts(calendar or []))
     raise typer.Exit(run(Order(files, choice, form, given, plot, output, only_anomalies, as_json, top)))
 
 

@@ -21,6 +21,7 @@ def detect(
     options: Mapping[str, Any] | None = None,
     timezone: str | None = None,
     country: str = "",
+    calendars: Mapping[str, Any] | None = None,
     time: str | None = None,
     value: str | Sequence[str] | None = None,
     series: str | Sequence[str] | None = None,
@@ -47,10 +48,12 @@ def detect(
     becomes long: those of `df.melt()`, with `time`, `series` and `value` before the answers.
 
     detector, options: a detector plugin and its options. timezone, country: whose days, weeks and public holidays
-    count. time, value, series: titles of columns, where they cannot be told; several `series` are labels. kinds:
-    {"name": "counter"} where a name does not end in `_total`. p_limit: how likely a usual row is to be flagged;
-    budget_per_week: the same as a number of rows a week, of all series together. plot: a file to draw into, .html or
-    .png.
+    count. calendars: days and hours that are apart, by name, such as {"payday": "last business day of month",
+    "vacation": "vacation.ics", "fair": ["2026-03-02/2026-03-06"]}, or tables with the keys of [calendars.NAME] in
+    `hub.toml`; what they do to each series is learned. time, value, series: titles of columns, where they cannot be
+    told; several `series` are labels. kinds: {"name": "counter"} where a name does not end in `_total`. p_limit: how
+    likely a usual row is to be flagged; budget_per_week: the same as a number of rows a week, of all series together.
+    plot: a file to draw into, .html or .png.
 
     What counts as an anomaly: detection_direction, "above_expected" or "below_expected" for one side only;
     min_dev_from_expected, the least distance from what is expected, for both sides or [below, above], and
@@ -68,7 +71,7 @@ def detect(
     table = table_of(frame, time, value, series)
     given = (detection_direction, min_dev_from_expected, min_rel_dev_from_expected, data_range)
     tuning = tuning_of(*given, rules=rules)
-    choice = Choice(detector, options, timezone, country, p_limit, budget_per_week, kinds, tuning)
+    choice = Choice(detector, options, timezone, country, p_limit, budget_per_week, kinds, tuning, calendars)
     answers = judge(table.keys, table.id, table.time, table.value, choice)
     if plot is not None:
         picture.save(Path(plot), table.keys, table.id, table.time, answers)

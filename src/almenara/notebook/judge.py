@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,11 @@ from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.model.series import Metadata, Series, SeriesTable
 from almenara.model.time import WEEK_NS
+from almenara.notebook.calendars import calendars_from
 from almenara.notebook.frames import NO_TIME
 from almenara.pipeline.budgets import Budget, Budgets
-from almenara.pipeline.kinds import HISTOGRAM, as_judged, kind_of
+from almenara.pipeline.kinds import HISTOGRAM, kind_of
+from almenara.pipeline.rates import rated, step_in_turns
 from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options, registry
 
@@ -45,6 +49,7 @@ class Choice:
     budget_per_week: float | None = None
     kinds: Mapping[str, str] | None = None
     tuning: Tuning = field(default_factory=Tuning)
+    calendars: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,8 +112,8 @@ def judge(keys: Sequence[bytes], id: np.ndarray, time: np.ndarray, value: np.nda
     per_week = _rows_a_week(batch)
     p_limit = _p_limit(choice, per_week)
     detector = _detector(choice, p_limit)
-    judged = as_judged(batch, kind)
-    said = detector.step(judged)
+    judged, turned, _ = rated(batch, kind)
+    said = step_in_turns(detector, partial(_detector, choice, p_limit), judged, turned)
     over = said.score >= 1
     nth = Anomalies().step(judged.id, said.score)
     found = [np.asarray(c) for c in (judged.value, said.score, said.yhat, said.lower, said.upper, said.cause, nth)]
@@ -239,4 +244,9 @@ def _plain(choice: Choice, p_limit: float | None) -> Any:
         if name in table:
             raise ConfigError([Problem(name, "is given twice", "once by itself, once in options")])
         table[name] = value
-    return options.build(cls, table, choice.detector)
+    if not choice.calendars:
+        return options.build(cls, table, choice.detector)
+    if "calendars" not in inspect.signature(cls).parameters:
+        raise AlmenaraError(f"calendars: found the detector {choice.detector}, expected one that takes calendars")
+    calendars = calendars_from(choice.calendars, str(table.get("timezone", "UTC")))
+    return options.build(cls, table, choice.detector, calendars=calendars)

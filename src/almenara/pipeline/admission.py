@@ -8,9 +8,10 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from almenara._compiled import njit
 from almenara.model.batch import Batch, Rejected
 from almenara.model.series import EQUALS, FIELD, MAX_KEY_BYTES, MAX_LABELS, Series, SeriesList
-from almenara.model.time import EARLIEST_NS, MINUTE_NS, NS
+from almenara.model.time import EARLIEST_NS, LATEST_NS, MINUTE_NS, NS
 from almenara.pipeline.index import NAME, SeriesIndex
 
 UNKNOWN, BAD_KEY = np.int32(-1), np.int32(-2)
@@ -35,6 +36,20 @@ class Turned:
     at: np.ndarray
 
 
+@njit(cache=True, nogil=True)
+def _pass(local, time, value, ids, earliest, latest, out):  # type: ignore[no-untyped-def]
+    """Rows to the hub's ids, `out`; whether all may stay: series known, time in [earliest, latest], no infinite value.
+
+    `local` points into `ids`, which the caller has seen to."""
+    good = True
+    for k in range(len(local)):
+        id, t, v = ids[local[k]], time[k], value[k]
+        out[k] = id
+        # inf - inf is no number, and neither is NaN - NaN, which may stay: it is the one that is not itself.
+        good &= (id >= 0) & (t >= earliest) & (t <= latest) & ((v - v == 0.0) | (v != v))
+    return good
+
+
 class Admission:
     """Rows of decoded batches to rows of the hub, by the commit thread alone.
 
@@ -52,11 +67,16 @@ class Admission:
         self, batch: Batch, now_ns: int, *, own: bool = False
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[Turned]]:
         """(id, time, value) of the rows that stay, in their order and with the hub's ids, and what was turned away."""
-        local = np.asarray(batch.id, np.int32)
-        time, value = np.asarray(batch.time, np.int64), np.asarray(batch.value, np.float64)
-        ids = self._intern(batch.series, local, now_ns, own)
-        wrong = list(self._wrong(ids, time, value, now_ns))
-        if not wrong:
+        local = np.ascontiguousarray(batch.id, np.int32)
+        time, value = np.ascontiguousarray(batch.time, np.int64), np.ascontiguousarray(batch.value, np.float64)
+        if len(local) == 0:
+            return local, time, value, []
+        known = self._known(batch.series, local)
+        ids = np.empty(len(local), np.int32)
+        if _pass(local, time, value, known, *self._window(now_ns), ids):  # the usual case
+            return ids, time, value, []
+        ids = self._intern(batch.series, local, known, now_ns, own)
+        if not (wrong := list(self._wrong(ids, time, value, now_ns))):
             return ids, time, value, []
         keep = np.ones(len(local), np.bool_)
         turned: list[Turned] = []
@@ -71,8 +91,6 @@ class Admission:
         self, ids: np.ndarray, time: np.ndarray, value: np.ndarray, now_ns: int
     ) -> Iterator[tuple[str, np.ndarray]]:
         """Reasons to turn rows away, and bool[n], which rows; of reasons that hold for some row."""
-        if len(ids) == 0:
-            return
         first, last, lowest = int(time.min()), int(time.max()), int(ids.min())
         if first < EARLIEST_NS:
             yield "no_clock", time < EARLIEST_NS
@@ -86,18 +104,27 @@ class Admission:
         if self._limits.retention_s and first < (expired := now_ns - int(self._limits.retention_s * NS)):
             yield "expired", time < expired
 
-    def _intern(self, series: SeriesList, local: np.ndarray, now_ns: int, own: bool) -> np.ndarray:
-        """The hub's id of each row; UNKNOWN past the series limit, BAD_KEY for a key that no series may have."""
-        if len(local) == 0:
-            return local
-        if local.min() < 0 or local.max() >= len(series):
-            raise ValueError(f"a batch points to series {local.min()} to {local.max()} of a table of {len(series)}")
+    def _window(self, now_ns: int) -> tuple[int, int]:
+        """The times that may stay, the last one included."""
+        retention_ns = int(self._limits.retention_s * NS)
+        earliest = max(EARLIEST_NS, now_ns - retention_ns) if retention_ns else EARLIEST_NS
+        return earliest, min(now_ns + int(self._limits.future_s * NS), LATEST_NS)
+
+    def _known(self, series: SeriesList, local: np.ndarray) -> np.ndarray:
+        """int32[len(series)]: the hub's ids of the series of a batch's table, UNKNOWN where none was needed yet."""
+        n = len(series)
+        if local.min() < 0 or local.max() >= n:
+            raise ValueError(f"a batch points to series {local.min()} to {local.max()} of a table of {n}")
         ids = self._ids.get(series)
-        if ids is None or len(ids) < len(series):
-            grown = np.full(len(series), UNKNOWN, np.int32)
+        if ids is None or len(ids) < n:
+            grown = np.full(n, UNKNOWN, np.int32)
             if ids is not None:
                 grown[: len(ids)] = ids
             self._ids[series] = ids = grown
+        return ids
+
+    def _intern(self, series: SeriesList, local: np.ndarray, ids: np.ndarray, now_ns: int, own: bool) -> np.ndarray:
+        """The hub's id of each row; UNKNOWN past the series limit, BAD_KEY for a key that no series may have."""
         found = ids[local]
         if (unknown := found == UNKNOWN).any():
             wanted = np.unique(local[unknown])

@@ -20,8 +20,9 @@ from almenara.model.series import SeriesTable
 from almenara.model.time import DAY_NS, NS, WEEK_NS
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import WARMUP_S
-from almenara.pipeline.kinds import HISTOGRAM, Rates, kinds_of
+from almenara.pipeline.kinds import HISTOGRAM, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.rates import Rates, step_in_turns
 from almenara.plugin.contracts import Detector, Selection, StoreReader
 
 #: Rows read and judged at a time.
@@ -145,7 +146,7 @@ class _Course:
     ):
         self._table = SeriesTable.of(index.keys[i] for i in group.tolist())
         self._group, self._kinds, self._rates = group, kinds_of(index, known, group), Rates()
-        self._parts = [(one.make(), Anomalies()) for one in contenders]
+        self._parts = [(one.make(), one.make, Anomalies()) for one in contenders]
 
     def step(self, rows: Batch) -> list[tuple[Batch, Verdict, np.ndarray]]:
         """For each contender: the rows as judged, what it says of them, and which of its anomaly each row is."""
@@ -154,9 +155,9 @@ class _Course:
         batch = Batch(self._table, local[kept], np.asarray(rows.time)[kept], np.asarray(rows.value)[kept])
         if not len(batch):
             return []
-        rates = self._rates.of(batch, np.ones(len(batch), np.bool_), self._kinds)
+        rates, turned = self._rates.of(batch, np.ones(len(batch), np.bool_), self._kinds)
         judged = batch if rates is None else Batch(self._table, batch.id, batch.time, rates)
-        said = [(detector.step(judged), anomalies) for detector, anomalies in self._parts]
+        said = [(step_in_turns(one, make, judged, turned), anomalies) for one, make, anomalies in self._parts]
         return [(judged, verdict, anomalies.step(judged.id, verdict.score)) for verdict, anomalies in said]
 
 

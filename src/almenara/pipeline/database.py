@@ -29,7 +29,7 @@ class Database:
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException:  # goes on as it is; whatever ended the block, no transaction stays open
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise

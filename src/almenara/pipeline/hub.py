@@ -128,7 +128,7 @@ class Pipeline:
         self._loop = asyncio.get_running_loop()
         try:
             await asyncio.to_thread(self._open)
-        except BaseException:
+        except BaseException:  # goes on as it is; a start that is cancelled must let go of the folder too
             self.store.close()
             self.folder.close()
             raise
@@ -324,7 +324,7 @@ class Pipeline:
             return
         try:
             await self.commit(Batch.of(()), own=True, notes=notes)
-        except BaseException:
+        except BaseException:  # goes on as it is; what a cancelled task has taken is still to be told
             self.ledger.pending.give_back(notes)
             raise
 
@@ -411,7 +411,7 @@ class Pipeline:
         await self.settle()
         watch = self._watch(detector)
         found: Replayed = await self._in_reader(
-            lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.metadata)
+            lambda: replay(self._readers.reader(), self.index, watch, ids, start, end, self.kinds(ids))
         )
         return replace(found, causes=replace(found.causes, when=self.options.when))
 
@@ -427,6 +427,10 @@ class Pipeline:
         finally:
             reader.close()
 
+    def kinds(self, ids: np.ndarray) -> np.ndarray:
+        """uint8[k]: what these series are (pipeline.kinds), by what was told or by what they do."""
+        return self._judge.kinds_now(ids)
+
     def _in_reader(self, work: Callable[[], object]) -> asyncio.Future:
         return self._loop.run_in_executor(self._readers.pool, work)
 
@@ -440,7 +444,7 @@ class Pipeline:
         def replayer(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
             watch = self._watch(detector)
             watched = np.intersect1d(ids, self.index.select((*watch.matchers, NOT_OURS)), assume_unique=True)
-            return replay(reader, self.index, watch, watched, start, end, self.metadata)
+            return replay(reader, self.index, watch, watched, start, end, self.kinds(watched))
 
         return StoredRows(self.index, reader, replayer, names)
 

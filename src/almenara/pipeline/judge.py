@@ -19,8 +19,10 @@ from almenara.model.series import SeriesTable, encode_key
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import Selector, SeriesIndex
-from almenara.pipeline.kinds import HISTOGRAM, Kinds, Rates, as_judged
+from almenara.pipeline.kinds import HISTOGRAM, Kinds, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.parts import rows_of
+from almenara.pipeline.rates import Rates, rated, step_in_turns
 from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
@@ -31,7 +33,6 @@ from almenara.query import Matcher
 #: most are totals, and an alarm would raise the next one.
 ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
 
-NO_ROWS = np.empty(0, np.int64)
 NEVER = np.iinfo(np.int64).min
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
 #: History that a detector needs which does not say how much.
@@ -74,20 +75,9 @@ def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> Verdict:
 
 
 def _writable(verdict: Verdict) -> Verdict:
-    """`verdict` with a share of its own for each row: a detector may have one for all."""
-    return verdict if verdict.share.flags.writeable else replace(verdict, share=np.array(verdict.share))
-
-
-def _spread(said: Verdict, mine: np.ndarray) -> Verdict:
-    """What was said of the rows in `mine`, bool[n], as a verdict of all n rows; of the others it says nothing."""
-    columns, share, cause = np.empty((4, len(mine))), np.empty(len(mine)), np.empty(len(mine), np.int16)
-    told = [np.asarray(getattr(said, name), np.float64) for name in COLUMNS[:-1]]
-    count = _spread_rows(mine, *told, np.asarray(said.cause, np.int16), columns, share, cause)
-    if count != len(said):
-        raise ValueError(f"a verdict of {len(said)} rows for {count} rows to judge")
-    rows = np.flatnonzero(mine) if said.notes else NO_ROWS
-    notes = {int(rows[k]): text for k, text in said.notes.items()}
-    return Verdict(columns[0], columns[1], columns[2], columns[3], share, cause, notes=notes)
+    """`verdict` with columns of its own: a detector may have one share for all, and not all rows have a value."""
+    columns: dict[str, Any] = {name: np.array(getattr(verdict, name)) for name in COLUMNS}
+    return replace(verdict, **columns)
 
 
 # Passes over a whole segment are compiled: in numpy each makes an array of 8 bytes a row.
@@ -116,22 +106,6 @@ def _select(id, mask, on_time, mine):  # type: ignore[no-untyped-def]
     count = 0
     for k in range(len(id)):
         mine[k] = on_time[k] and mask[id[k]]
-        count += mine[k]
-    return count
-
-
-@njit(cache=True, nogil=True)
-def _spread_rows(mine, score, yhat, lower, upper, share, cause, columns, shares, causes):  # type: ignore[no-untyped-def]
-    count = 0
-    for k in range(len(mine)):
-        if mine[k] and count < len(score):
-            columns[0, k], columns[1, k], columns[2, k], columns[3, k] = (
-                score[count], yhat[count], lower[count], upper[count],
-            )  # fmt: skip
-            shares[k], causes[k] = share[count], cause[count]
-        else:
-            columns[0, k] = columns[1, k] = columns[2, k] = columns[3, k] = np.nan
-            shares[k], causes[k] = 1.0, -1
         count += mine[k]
     return count
 
@@ -187,7 +161,8 @@ class Judge:
         if len(changed := self.kinds.changed()):
             self.ask_again(changed)
         kind = self.kinds.of()
-        if (rates := self._rates.of(batch, on_time, kind)) is not None:
+        rates, turned = self._rates.of(batch, on_time, kind)
+        if rates is not None:
             batch = Batch(batch.series, batch.id, batch.time, rates)
         several = kind != HISTOGRAM
         verdict: Verdict | None = None
@@ -197,19 +172,19 @@ class Judge:
             count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
             if not count:
                 continue
-            every_row = count == len(batch)  # the usual case, in which nothing has to be copied
-            rows = NO_ROWS if every_row else np.flatnonzero(mine)
-            judged = batch if every_row else Batch(batch.series, batch.id[rows], batch.time[rows], batch.value[rows])
-            if (said := self._ask(name, judged)) is None:
+            rows = rows_of(mine, count)
+            judged = rows.take(batch)
+            turns = turned if not len(turned) else np.flatnonzero(np.isin(rows.positions(), turned))
+            if (said := self._ask(name, judged, turns)) is None:
                 continue
             if first := self.causes.first(name):
                 said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
             made.append(self._anomalies(name, judged, said))
             if verdict is None:
-                verdict = said if every_row else _spread(said, mine)
+                verdict = rows.spread(said)
             else:
-                verdict = _take_higher(_writable(verdict), said, np.arange(len(batch)) if every_row else rows)
+                verdict = _take_higher(_writable(verdict), said, rows.positions())
         verdict = verdict or empty_verdict(len(batch))
         nth = self._anomaly.step(batch.id, verdict.score)
         if self.budgets.all:
@@ -228,10 +203,11 @@ class Judge:
         np.add.at(self._late, id, 1)
         self._late_s = time.monotonic()
 
-    def _ask(self, name: str, judged: Batch) -> Verdict | None:
-        """What a detector says; None where it failed, and is out of service from then on."""
+    def _ask(self, name: str, judged: Batch, turned: np.ndarray) -> Verdict | None:
+        """What a detector says; None where it failed, and is out of service from then on. turned: rows in which a
+        series turned out to be a counter, or to be none."""
         try:
-            said = self.detectors[name].step(judged)
+            said = step_in_turns(self.detectors[name], self._makers[name], judged, turned)
             for column in COLUMNS:
                 if len(getattr(said, column)) != len(judged):
                     raise ValueError(f"{column} of {len(getattr(said, column))} rows for {len(judged)} rows to judge")
@@ -293,6 +269,10 @@ class Judge:
                 log.warning("detector %s does not take up what was learned: %s", name, error)
                 self.detectors[name] = self._makers[name]()
 
+    def kinds_now(self, ids: np.ndarray) -> np.ndarray:
+        """uint8[k]: what these series are, by what was told and what was found; from any thread."""
+        return self._rates.settled(kinds_of(self._index, self.kinds.known, ids), ids)
+
     def warmup_s(self, name: str) -> float:
         """How much history a detector needs."""
         return float(getattr(self.detectors[name], "warmup_s", WARMUP_S)) if name in self.detectors else 0.0
@@ -304,8 +284,11 @@ class Judge:
     def learn(self, name: str, batch: Batch) -> None:
         """Have one detector learn rows of the past, ordered by (id, time), all that there are of their series; nothing
         is made of what it says."""
-        batch = as_judged(batch, self.kinds.of())
-        if name in self.detectors and len(batch) and (said := self._ask(name, batch)) is not None:
+        every = np.arange(len(self._index))
+        kind = self._rates.settled(self.kinds.of(), every)
+        batch, turned, found = rated(batch, kind)
+        self._rates.take(found, kind, every)
+        if name in self.detectors and len(batch) and (said := self._ask(name, batch, turned)) is not None:
             self._have_learned(name, batch, said)
 
     # --- judging again
@@ -341,12 +324,15 @@ class Judge:
         to store, as `step` does."""
         if name not in self.detectors or not len(batch):
             return []
-        batch = as_judged(batch, self.kinds.of())
+        local = np.searchsorted(ids, batch.id).astype(np.int32)
+        table = SeriesTable.of(self._index.keys[i] for i in ids.tolist())
+        kind = self._rates.settled(self.kinds.of()[ids], ids)
+        mine, turned, found = rated(Batch(table, local, batch.time, batch.value), kind)
+        self._rates.take(found, kind, ids)
+        batch = Batch(batch.series, batch.id, batch.time, mine.value)
         try:
             fresh = self._makers[name]()
-            local = np.searchsorted(ids, batch.id).astype(np.int32)
-            table = SeriesTable.of(self._index.keys[i] for i in ids.tolist())
-            said = fresh.step(Batch(table, local, batch.time, batch.value))
+            said = step_in_turns(fresh, self._makers[name], mine, turned)
             self.detectors[name].adopt(ids, fresh)  # type: ignore[attr-defined]
         except Exception as error:  # as in `_ask`
             self._retire(name, error)

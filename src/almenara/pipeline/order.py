@@ -10,6 +10,9 @@ import numpy as np
 
 from almenara._compiled import njit
 
+#: Runs are merged in place while that takes at most so many moves a row, and so many rows of a run at a time.
+_MOVES_A_ROW, _RUN = 16, 1024
+
 
 @njit(cache=True, nogil=True)
 def _count_out(id, time, value, first, width, out_id, out_time, out_value):  # type: ignore[no-untyped-def]
@@ -34,20 +37,54 @@ def _count_out(id, time, value, first, width, out_id, out_time, out_value):  # t
 
 
 @njit(cache=True, nogil=True)
+def _merge_runs(time, value, start, end, aside_time, aside_value):  # type: ignore[no-untyped-def]
+    """Order rows [start, end) by time in place, stably, each rising run merged into those before it; whether that was
+    cheap enough. If not it is given up, with all rows still there and equal ones in order.
+
+    Rows of two senders come in short runs that have changed places: moving them back costs a move or two a row."""
+    left, at = _MOVES_A_ROW * (end - start), start + 1
+    while at < end:
+        if time[at] >= time[at - 1]:
+            at += 1
+            continue
+        stop = at + 1
+        while stop < end and stop - at < len(aside_time) and time[stop] >= time[stop - 1]:
+            stop += 1
+        n = stop - at
+        for k in range(n):
+            aside_time[k], aside_value[k] = time[at + k], value[at + k]
+        low, run, to = at - 1, n - 1, stop - 1
+        while run >= 0:
+            if low >= start and time[low] > aside_time[run]:
+                time[to], value[to] = time[low], value[low]
+                low -= 1
+            else:
+                time[to], value[to] = aside_time[run], aside_value[run]
+                run -= 1
+            to -= 1
+        left -= stop - 1 - to
+        at = stop
+        if left < 0:
+            return False
+    return True
+
+
+@njit(cache=True, nogil=True)
 def _mend(id, time, value):  # type: ignore[no-untyped-def]
     """Order each series' run by time in place, stably, and keep the last of equal times; returns how many rows stay."""
     n, start, kept = len(id), 0, 0
+    aside_time, aside_value = np.empty(_RUN, np.int64), np.empty(_RUN, np.float64)
     while start < n:
-        end, in_order = start + 1, True
+        end = start + 1
         while end < n and id[end] == id[start]:
-            in_order &= time[end] >= time[end - 1]
             end += 1
-        if not in_order:
+        if not _merge_runs(time, value, start, end, aside_time, aside_value):
             order = np.argsort(time[start:end], kind="mergesort")
             time[start:end], value[start:end] = time[start:end][order], value[start:end][order]
         for at in range(start, end):
             if at + 1 == end or time[at + 1] != time[at]:
-                id[kept], time[kept], value[kept] = id[at], time[at], value[at]
+                if kept != at:
+                    id[kept], time[kept], value[kept] = id[at], time[at], value[at]
                 kept += 1
         start = end
     return kept

@@ -18,8 +18,7 @@ from almenara.model.series import Series, SeriesTable, encode_key
 from almenara.model.time import NS
 from almenara.pipeline.index import NAME, SeriesIndex
 from almenara.pipeline.judge import Watch, empty_verdict
-from almenara.pipeline.kinds import as_judged, kinds_of
-from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.rates import rated, step_in_turns
 from almenara.plugin.contracts import Selection, Store, StoreReader
 from almenara.query import Matcher
 
@@ -83,11 +82,10 @@ class Readers:
 
 
 def replay(
-    reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarray, start: int, end: int,
-    known: KnownMetadata | None = None,
-) -> Replayed:  # fmt: skip
+    reader: StoreReader, index: SeriesIndex, watch: Watch, ids: np.ndarray, start: int, end: int, kinds: np.ndarray
+) -> Replayed:
     """What the detector of `watch` says of the stored rows in [start, end) of series `ids`, having learned from
-    `warmup_s` before them. known: what is known of series. Raises QueryTooLarge for more than 1,000 series."""
+    `warmup_s` before them. kinds: uint8[ids]. Raises QueryTooLarge for more than 1,000 series."""
     if len(ids) > MAX_REPLAYED_SERIES:
         raise QueryTooLarge(f"{len(ids)} series to judge again; at most {MAX_REPLAYED_SERIES}: name fewer")
     detector = watch.make()
@@ -96,8 +94,8 @@ def replay(
     # Slots of a detector are by id, so the few series get small ids of their own.
     local = np.asarray(np.searchsorted(ids, rows.id), np.int32)
     table = SeriesTable.of(index.keys[i] for i in ids.tolist())
-    mine = as_judged(Batch(table, local, rows.time, rows.value), kinds_of(index, known, ids))
-    verdict = detector.step(mine) if len(rows) else empty_verdict(0)
+    mine, turned, _ = rated(Batch(table, local, rows.time, rows.value), kinds)
+    verdict = step_in_turns(detector, watch.make, mine, turned) if len(rows) else empty_verdict(0)
     nth = Anomalies().step(local, verdict.score)
     shown = np.flatnonzero(np.asarray(rows.time) >= start)
     columns = (verdict.score, verdict.yhat, verdict.lower, verdict.upper, verdict.share, verdict.cause)

@@ -22,7 +22,9 @@ _FULL = ("NOT_ENOUGH_SPACE", "No space left on device", "Disk quota exceeded")
 #: An engine made for servers, kept small: a quarter of the caches' limit each goes to marks, index and skip index.
 #: A delete takes up each part that it touches as a task; with no more places than two a thread (the default) it waits
 #: about a second for every four parts. Statistics for a query planner that never needs them cost a tenth of a merge;
-#: blocks of 64 Ki rows, for eight, save a fifth of it.
+#: blocks of 256 Ki rows, for eight, save a quarter of it. Compressed blocks of 256 kB, for 64, save a sixth of an
+#: insert and of a merge and a fiftieth of the disk, for one ms more in a read of one series. A merge costs twice what
+#: the insert of its rows did, so it waits for some 23 parts of one size, for 10: reads look at those of their time.
 _CONFIG = """<clickhouse>
   <mark_cache_size>{part}</mark_cache_size>
   <primary_index_cache_size>{part}</primary_index_cache_size>
@@ -36,8 +38,10 @@ _CONFIG = """<clickhouse>
   <memory_worker_period_ms>1000</memory_worker_period_ms>
   <merge_tree>
     <auto_statistics_types></auto_statistics_types>
-    <merge_max_block_size>65536</merge_max_block_size>
-    <merge_selector_base>10</merge_selector_base>
+    <merge_max_block_size>262144</merge_max_block_size>
+    <merge_max_block_size_bytes>67108864</merge_max_block_size_bytes>
+    <merge_selector_base>30</merge_selector_base>
+    <min_compress_block_size>262144</min_compress_block_size>
   </merge_tree>
 </clickhouse>
 """
@@ -179,6 +183,7 @@ class Session:
     def _errors(self, doing: str) -> int:
         """How many errors the engine has had, those apart that say a token was seen before."""
         sql = "SELECT toUInt64(sum(value)) FROM system.errors WHERE name != 'INSERT_WAS_DEDUPLICATED'"
+        sql += " SETTINGS max_threads = 1"
         return int(self.query(sql, doing)[0][0])
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ class Client(paho.Client):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls_context is not None:
                 sock = self._tls_context.wrap_socket(sock, server_hostname=self.host)
-        except BaseException:
+        except BaseException:  # goes on as it is; nobody else knows of the socket yet
             sock.close()
             raise
         return Link(sock, self.protocol == paho.MQTTv5, self._wake)

@@ -66,22 +66,26 @@ def key_of(start: int, payload: bytes) -> str:
     return hashlib.blake2b(b"%d\0" % start + payload, digest_size=20).hexdigest()
 
 
-def take_away(piece: Piece, aim: Path | None) -> None:
+def take_away(piece: Piece, aim: Path | None) -> bool:
     """Move the file of a piece to `aim`, or delete it; where another file has its name by now, that one stays.
 
-    Raises OSError."""
+    False where it has grown behind the piece, because whoever moved it there did so while it was still written to:
+    then it stays. Raises OSError."""
     claimed = piece.path.with_name(f".{piece.path.name}{_TAKEN}")
     try:
         piece.path.rename(claimed)
     except FileNotFoundError:
-        return  # renamed by whoever rotates files: it comes again under its new name, and is known by its bytes
-    if claimed.stat().st_ino != piece.inode:
+        return True  # renamed by whoever rotates files: it comes again under its new name, and is known by its bytes
+    about = claimed.stat()
+    if about.st_ino != piece.inode or about.st_size > piece.end:
         claimed.rename(unused(piece.path))
-    elif aim is None:
+        return about.st_ino != piece.inode
+    if aim is None:
         claimed.unlink()
     else:
         aim.parent.mkdir(parents=True, exist_ok=True)
         claimed.rename(unused(aim))
+    return True
 
 
 def unused(path: Path) -> Path:

@@ -159,10 +159,10 @@ class Nagios:
 
     def _retire(self, piece: Piece, *, readable: bool) -> None:
         path = piece.path
-        self._at.pop(piece.file, None)
         aim = self._done / path.name if self._done is not None else None
         try:
-            take_away(piece, aim if readable else path.with_name(path.name + UNREADABLE))
+            if take_away(piece, aim if readable else path.with_name(path.name + UNREADABLE)):
+                self._at.pop(piece.file, None)
         except OSError as error:
             self._stays.add(piece.file)
             self.problem = f"{path}: is read and cannot be removed: {error.strerror}; let the hub's user write there"

@@ -136,7 +136,7 @@ def compact(batch: Any, verdict: Any, selectors: Sequence[Selector]) -> dict[str
         np.asarray(batch.time)[at] // _MS,
         np.asarray(verdict.judged(batch))[at],
         np.round(np.asarray(verdict.score)[at], 4),
-        *(np.asarray(column)[at] for column in (verdict.lower, verdict.upper, verdict.yhat)),
+        *(column[at] for column in (verdict.lower, verdict.upper, verdict.yhat)),
     ]
     rows = list(zip(*(column.tolist() for column in columns), strict=True))
     answer: dict[str, Any] = {"series": [label_set(batch.series[id]) for id in found.tolist()], "rows": rows}

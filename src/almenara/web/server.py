@@ -23,6 +23,9 @@ HEAD_TIMEOUT_S = 30.0
 #: Bodies whose length is announced and within these are collected before the app sees them, or for so long at most.
 COLLECTED_BYTES = 64 * 1024, 16 * 1024 * 1024
 HAND_OVER_S = 2.0
+#: While a body comes the loop is woken once so much of it is there, or all: a link gives some 64 kB a time. A sender at
+#: the least rate that is taken (`body.py`) gives as much within the first timeout.
+_WAKE_BYTES = 256 * 1024
 _OF_BODY = (b"content-length", b"transfer-encoding", b"upgrade")
 _SWEEP_S = 5.0
 #: Of so many ports after a taken one the first free one is proposed.
@@ -33,13 +36,15 @@ class Protocol(HttpToolsProtocol):
     """uvicorn's protocol with a limit on headers, in bytes and (through `_sweep`) in time, and a short way for bodies.
 
     A body of known length passes the parser by: it is collected as it arrives and handed over in one piece, which saves
-    four copies of every byte and a turn of the app for every read.
+    four copies of every byte and a turn of the app for every read; and it is read in large pieces (SO_RCVLOWAT, which
+    the system leaves alone where its buffer is full or the sender has ended).
     """
 
     head_bytes = 0  # received of headers that are not complete; -1 once they are
     head_since = 0.0
     _announced = 0  # length of a body that will be collected, while its headers are parsed
     _missing = 0  # bytes of a body that are still to come
+    _wakes_at = 1  # how many bytes must be there for the loop to be woken
     _handed_over = 0.0  # when a part of it was last given to the app
 
     def connection_made(self, transport: Any) -> None:
@@ -77,6 +82,7 @@ class Protocol(HttpToolsProtocol):
         if self._announced:
             self._missing = self._announced - sum(map(len, self._parts))
             self._announced = 0
+            self._wake_at(self._missing)
         if self.head_bytes >= 0 and not self.transport.is_closing():
             self.head_bytes += len(data)
             if self.head_bytes > HEAD_BYTES:
@@ -89,6 +95,7 @@ class Protocol(HttpToolsProtocol):
         self._missing -= len(part)
         if not self.cycle.response_complete:  # else nobody wants it
             self._parts.append(part)
+        self._wake_at(self._missing)
         if not self._missing:
             self._hand_over()
             self.parser = httptools.HttpRequestParser(self)  # the old one still waits for the body
@@ -96,6 +103,14 @@ class Protocol(HttpToolsProtocol):
         elif self.loop.time() - self._handed_over > HAND_OVER_S:
             self._hand_over()
         return data[len(part) :]
+
+    def _wake_at(self, missing: int) -> None:
+        """Be called with data when so much is there, at most; 0: with any."""
+        wanted = min(max(missing, 1), _WAKE_BYTES)
+        if wanted != self._wakes_at and (link := self.transport.get_extra_info("socket")) is not None:
+            self._wakes_at = wanted
+            with contextlib.suppress(OSError):  # it was closed; or cannot, as elsewhere than on Linux
+                link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
 
     def _hand_over(self) -> None:
         """Give the app what came; a slow body in parts, so that it sees that something comes."""

@@ -14,7 +14,8 @@ from almenara.model.alarm import Severity, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.time import HOUR_NS
-from almenara.pipeline.kinds import COUNTER, as_judged, kind_of
+from almenara.pipeline.kinds import COUNTER
+from almenara.pipeline.rates import as_judged
 from almenara.plot.gaps import gaps, with_gaps
 from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
@@ -50,8 +51,8 @@ class View:
         width = params.whole("width", 800, 10, 10_000)
         if end <= start:
             raise HttpError(400, "end must be after start")
-        about, key = self._pipeline.metadata.of(id), self._pipeline.index.keys[id]
-        rate = kind_of(key, about) == COUNTER
+        about = self._pipeline.metadata.of(id)
+        rate = bool(self._pipeline.kinds(np.array([id]))[0] == COUNTER)
         chart = await self._chart(id, start, end, width, rate)
         series = self._pipeline.index[id]
         alarms = self._pipeline.alarms

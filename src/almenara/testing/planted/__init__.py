@@ -11,7 +11,8 @@ import numpy as np
 
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
-from almenara.pipeline.kinds import COUNTER, as_judged
+from almenara.pipeline.kinds import COUNTER
+from almenara.pipeline.rates import as_judged
 from almenara.plugin.contracts import Detector
 from almenara.testing.planted import changes, hosts, occasions, rough, seasons, states, values
 from almenara.testing.planted.case import (
