@@ -116,7 +116,7 @@ def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdic
             end = from_s[at] if at < len(from_s) else 1 << 62
         i = ids[k]
         s, t = slots[i], states[i]
-        learned = learn and times[k] > s.time
+        learned = learn and (times[k] > s.time or s.rows == 0)  # a first row may be of before 1970
         if not learned:
             spare[0] = slots[i]
             s, t = spare[0], spare_state[0]
