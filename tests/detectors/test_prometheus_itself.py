@@ -1,4 +1,4 @@
-"""A real Prometheus that scrapes itself, from its first sample on: nothing is wrong with it, and hardly a row is over."""
+"""A real Prometheus that scrapes itself, from its first sample on: nothing is wrong with it, so nothing is told."""
 
 from __future__ import annotations
 
