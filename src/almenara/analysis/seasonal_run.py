@@ -29,10 +29,12 @@ AHEAD = 4
 
 
 @bare
-def _row_on_occasion(s, spare, rows, effects, plan, first, time, y, at, o, verdict, cause, k, learn):  # type: ignore[no-untyped-def]
-    """The same of a row within an occasion: without its effect, scaled to the size of usual deviations. While the
-    effect is hardly known the series learns nothing of it, so that an occasion leaves no trace in what is usual."""
-    second, local = at
+def _before(s, rows, effects, plan, time, second, local, o):  # type: ignore[no-untyped-def]
+    """What a row within an occasion is judged by: (calendar, -1 for as any other row; what is usual then; effect; size
+    of deviations; that of other rows; scale; is the effect known).
+
+    The row is judged without the effect, scaled to the size of usual deviations. While the effect is hardly known sizes
+    are larger, and the series learns nothing of it, so that an occasion leaves no trace in what is usual."""
     half, quarter = local // HALF_S, local // QUARTER_S
     if time > s.time and half != s.half:
         _turn(s, half, local, o)
@@ -40,41 +42,40 @@ def _row_on_occasion(s, spare, rows, effects, plan, first, time, y, at, o, verdi
         _read(s, quarter)
     x = np.float64(local - quarter * QUARTER_S)
     usual = s.level + (s.season_at + s.season_by * x)
-    ref_ratio = (s.ref_ratio_at + s.ref_ratio_by * x) * (1.0 + 8.0 / (1.0 + s.ref_bins))
-    ref = max(s.ref_size * ref_ratio + (s.unsure_at + s.unsure_by * x), _least(s, usual))
+    ref = max(s.ref_size * _ref_ratio(s, x) + (s.unsure_at + s.unsure_by * x), _least(s, usual))
     prior = max(max(UNSURE_LEVEL * abs(usual), s.swing), UNSURE_SIZES * ref)
     effect, spread, vague, passes, which = effect_at(rows, effects, second, local, plan, s.cadence, prior)
-    if which < 0 or s.hour_known == 0:
-        _row(s, time, y, y, local, o, verdict, cause, k)
-        return
+    if s.hour_known == 0:
+        which = -1
     size = max(spread, ref) + vague
-    scale = max(ref / size, SCALE_MIN)
-    away = y - usual - effect
-    apart = learn and passes < KNOWN
-    t = s
-    if apart:
-        spare[0] = s
-        t = spare[0]
-    if passes < KNOWN:
-        scale = 1.0
-        t.size += (size - ref) / (s.ratio_at + s.ratio_by * x)
-        t.ref_size += (size - ref) / ref_ratio
-    t.recent, t.held, t.anchor = t.recent * scale, t.held * scale, t.anchor * scale
-    _row(t, time, usual + away * scale, y, local, o, verdict, cause, k)
-    t.recent, t.held, t.anchor = t.recent / scale, t.held / scale, t.anchor / scale
-    _restore(verdict, k, y, usual, effect, scale)
-    outside = verdict[0, k] >= 1.0
-    if 0 <= cause[k] < STUCK:
-        cause[k] = cause_of(first, which, y, usual, effect, y < verdict[1, k])
-    if apart:
-        learn_rhythm(s, time, y, 0.0)
-        s.base, s.known = usual, 1
-    gather_effect(rows, effects, second, local, plan, away, size, outside)
+    known = passes >= KNOWN
+    return which, usual, effect, size, ref, max(ref / size, SCALE_MIN) if known else 1.0, known
+
+
+@bare
+def _ref_ratio(s, x):  # type: ignore[no-untyped-def]
+    """What makes the size of deviations from what is usual of `ref_size`, x seconds into the quarter."""
+    return (s.ref_ratio_at + s.ref_ratio_by * x) * (1.0 + 8.0 / (1.0 + s.ref_bins))
+
+
+@bare
+def _open_wide(s, local, more):  # type: ignore[no-untyped-def]
+    """Make both sizes of deviations larger, on a slot that is thrown away."""
+    x = np.float64(local - s.quarter * QUARTER_S)
+    s.size += more / (s.ratio_at + s.ratio_by * x)
+    s.ref_size += more / _ref_ratio(s, x)
+
+
+@bare
+def _rescale(s, scale):  # type: ignore[no-untyped-def]
+    """Recent deviations, in sizes of other rows or back."""
+    s.recent, s.held, s.anchor = s.recent * scale, s.held * scale, s.anchor * scale
 
 
 @inlined
-def _restore(verdict, k, y, usual, effect, scale):  # type: ignore[no-untyped-def]
-    """The band of a value, from the band of what was judged in its place; rounding must not move a value over it."""
+def _after(verdict, cause, k, y, usual, effect, scale, first, which):  # type: ignore[no-untyped-def]
+    """The band of a value, from the band of what was judged in its place; rounding must not move a value over it. And
+    the cause, which names the calendar."""
     centre = usual + effect
     yhat = centre + (verdict[1, k] - usual) / scale
     lower, upper = centre + (verdict[2, k] - usual) / scale, centre + (verdict[3, k] - usual) / scale
@@ -86,6 +87,8 @@ def _restore(verdict, k, y, usual, effect, scale):  # type: ignore[no-untyped-de
         else:
             upper = np.nextafter(y, -np.inf)
     verdict[1, k], verdict[2, k], verdict[3, k] = min(max(yhat, lower), upper), lower, upper
+    if 0 <= cause[k] < STUCK:
+        cause[k] = cause_of(first, which, y, usual, effect, y < verdict[1, k])
 
 
 @bare
@@ -127,15 +130,35 @@ def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdic
         if s.rows < READY:
             warm(s, times[k], y, second + offset, o)
             continue
+        local = second + offset
+        which, usual, effect, size, ref, scale, is_known = -1, 0.0, 0.0, 0.0, 0.0, 1.0, True
+        mine, of, judged, z = spare_rows[0], spare_effects, s, y
         if len(plan) > 0 and (second >= scope[i].edge or scope[i].on == 1):
-            w, mine, of = scope[i], rows[i], effects
-            if not learned:
-                borrow(w, mine, effects, spare_scope, spare_rows, spare_effects)
-                w, mine, of = spare_scope[0], spare_rows[0], spare_effects
+            w = scope[i]
+            if learned:
+                mine, of = rows[i], effects
+            else:
+                borrow(w, rows[i], effects, spare_scope, spare_rows, spare_effects)
+                w = spare_scope[0]
             if second >= w.edge:
                 begin_and_end(w, mine, of, second, plan, begins, ends)
             if w.on == 1:
-                at = second, second + offset
-                _row_on_occasion(s, spare, mine, of, plan, first, times[k], y, at, o, verdict, cause, k, learned)
-                continue
-        _row(s, times[k], y, y, second + offset, o, verdict, cause, k)
+                found = _before(s, mine, of, plan, times[k], second, local, o)
+                which, usual, effect, size, ref, scale, is_known = found
+        if which >= 0:
+            if not is_known:
+                if learned:
+                    spare[0] = s
+                    judged = spare[0]
+                _open_wide(judged, local, size - ref)
+            _rescale(judged, scale)
+            z = usual + (y - usual - effect) * scale
+        _row(judged, times[k], z, y, local, o, verdict, cause, k)
+        if which >= 0:
+            _rescale(judged, 1.0 / scale)
+            _after(verdict, cause, k, y, usual, effect, scale, first, which)
+            if learned and not is_known:  # of the row itself the series learns no more than when it came
+                learn_rhythm(s, times[k], y, 0.0)
+                s.base, s.known = usual, 1
+            away, outside = y - usual - effect, verdict[0, k] >= 1.0
+            gather_effect(mine, of, second, local, plan, away, size, outside)
