@@ -63,7 +63,7 @@ def test_what_is_learned_is_the_detectors_own() -> None:
     other = Tuned(Seasonal(), [Chosen((), ONLY_UP)])
     other.restore(with_options.state())
     other.adopt(np.array([1], np.int32), Tuned(Seasonal(), []))
-    assert other.warmup_s == Seasonal.warmup_s
+    assert other.warmup_s == Seasonal().warmup_s
 
 
 def test_rows_that_are_not_to_be_learned_leave_no_trace() -> None:
@@ -117,6 +117,8 @@ def test_the_anomalies_that_began_are_held_against_the_budget_across_a_restart()
     other.restore(one.state())
     again = {one.name: one for one in other.budgets_kept()}
     assert (again["load"].alerts, again["load"].p_limit, again["new"].alerts) == (2, kept.p_limit, 0)
+    other.step(Batch(index, batch.id, batch.time + DAY_NS, batch.value))
+    assert [one.series for one in other.budgets_kept()] == [0, 1, 1], "of several that fit the first counts"
 
 
 def test_a_scaled_score_is_that_of_the_limit_live_and_replayed() -> None:

@@ -117,3 +117,5 @@ class Pace:
         self.last, self.gap = np.array(arrays["last"], np.int64), np.array(arrays["gap"], np.float64)
         self.far = np.array(arrays.get("far", self.gap), np.float64)
         self.first = np.array(arrays.get("first", self.last), np.int64)
+        if len({len(column) for column in self.columns.values()}) != 1:  # a kernel writes to all of them
+            raise ValueError(f"pace: columns differ in length: { {n: len(c) for n, c in self.columns.items()} }")

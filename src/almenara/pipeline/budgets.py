@@ -61,7 +61,7 @@ def limit_of(per_week: float, rows_a_week: float) -> float:
 
 
 class Budgets:
-    """The budgets of a hub, and what is counted for them; `step` is the flush thread's.
+    """The budgets of a hub, and what is counted for them; `step` is the flush thread's, `kept` anybody's.
 
     limits: float64[budgets], NaN = not known yet; replaced, never changed, so that other threads may read it.
     """
@@ -103,8 +103,9 @@ class Budgets:
 
     def _rows(self, mine: np.ndarray) -> tuple[int, float]:
         """(series that have rows lately, their rows a week) of series bool[k]."""
-        n = min(len(mine), len(self._pace.last))
-        last, gap = self._pace.last[:n][mine[:n]], self._pace.gap[:n][mine[:n]]
+        last, gap = self._pace.last, self._pace.gap
+        n = min(len(mine), len(last), len(gap))  # they grow one after the other, maybe while somebody else asks
+        last, gap = last[:n][mine[:n]], gap[:n][mine[:n]]
         lately = (gap > 0) & (last >= self._newest - np.maximum(10 * gap, DAY_NS))
         return int(np.count_nonzero(lately)), float((WEEK_NS / gap[lately]).sum())
 
@@ -131,8 +132,7 @@ class Budgets:
             "budget_alerts": self._alerts.copy(),
             "budget_day": self._day.copy(),
             "budget_times": np.array([self._first, self._newest, self._looked], np.int64),
-            "budget_last": self._pace.last.copy(),
-            "budget_gap": self._pace.gap.copy(),
+            **{f"budget_pace_{name}": column.copy() for name, column in self._pace.columns.items()},
         }
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
@@ -142,8 +142,7 @@ class Budgets:
         names = json.loads(np.asarray(arrays["budget_names"], np.uint8).tobytes())
         self._day = np.array(arrays["budget_day"], np.int64)
         self._first, self._newest, self._looked = (int(one) for one in arrays["budget_times"])
-        self._pace.last = np.array(arrays["budget_last"], np.int64)
-        self._pace.gap = np.array(arrays["budget_gap"], np.float64)
+        self._pace.restore({name: arrays[f"budget_pace_{name}"] for name in self._pace.columns})
         limits = self.limits.copy()
         for n, budget in enumerate(self.all):
             if budget.name in names:

@@ -128,7 +128,7 @@ class Judge:
     ):  # fmt: skip
         self._index, self._counters = index, counters
         self.budgets = budgets or Budgets(())
-        self._budget_of = Groups([one.matchers for one in self.budgets.all])
+        self._budget_of = Groups([(*one.matchers, NOT_OURS) for one in self.budgets.all])
         self.watches = tuple(watches)
         self.detectors: dict[str, Detector] = {w.name: w.make() for w in watches}
         self._selectors = {w.name: Selector(index, (*w.matchers, NOT_OURS)) for w in watches}

@@ -33,7 +33,8 @@ class Chosen:
 
 
 class Groups:
-    """Which of several selectors holds each series first; follows tables of series as they grow. For one thread."""
+    """Which of several selectors holds each series first; follows tables of series as they grow. Several threads may
+    ask: the worst is that both look at what is new."""
 
     def __init__(self, matchers: Sequence[tuple[Matcher, ...]]):
         self._matchers = tuple(matchers)
