@@ -127,7 +127,7 @@ def test_a_hub_says_live_and_replayed_what_counts_and_goes_on_with_it(tmp_path: 
     assert found.batch.id[begins].tolist() == [1]
     assert (kept.alerts, kept.series) == (1, 2)
     assert kept.p_limit == pytest.approx(50 / (2 * 10_080), rel=0.25)
-    by_host = {dict(one.labels)["host"]: alerts.values[k, 0] for k, one in enumerate(alerts.series)}
+    by_host = {labels["host"]: alerts.values[k, 0] for k, labels in enumerate(alerts.labels)}
     assert by_host == {"a": 0, "b": 1}
     told = found.causes.sentence(90, 3, 50, 45, 55, 0, time=int(time[n - 20]))
     assert told.startswith("Higher than usual for this time of day and week (")
