@@ -162,7 +162,7 @@ def test_the_interval_of_a_rate_is_that_of_the_tables(count: int, low: float, hi
 
 def test_options_on_what_counts_are_those_of_al_detect(capsys: pytest.CaptureFixture[str]) -> None:
     def found(*options: str) -> int:
-        assert call(PLANT, "--json", "--value", "reservoir_level", *options) == 0
+        assert call(PLANT, "--json", "--value", "shop_latency_ms", *options) == 0
         return int(json.loads(capsys.readouterr().out)["found"])
 
     usual = found()
