@@ -342,7 +342,7 @@ def strongest_period(values: Sequence[float], step_s: float) -> tuple[float, flo
             for j in range(lowest, len(logs) - 1)
             if free[j] and over[j] > 0 and logs[j] >= max(logs[j - 1], logs[j + 1])
         ]
-        if not tops or over[top := max(tops, key=lambda j: over[j])] - 0.5772156649015329 < math.log(6):
+        if not tops or over[top := max(tops, key=lambda j: over[j])] - 0.5772156649015329 < math.log(9):
             break
         free[max(top - 12, 0) : top + 12] = False
         if _of_calendar(size / top * step_s, n * step_s):
@@ -577,6 +577,159 @@ class _Effect:
         self.part, self.rows = -1, []
 
 
+def _at_phase(profile: Any, turn: float) -> float:
+    at = (turn - math.floor(turn)) * 32 - 0.5
+    low = math.floor(at)
+    return (1 - (at - low)) * float(profile[low % 32]) + (at - low) * float(profile[(low + 1) % 32])
+
+
+def _profile_of(x: Any, period: float) -> list[float]:
+    smooth, at = _without_slow(x, int(period + 0.5)), _bins_of(len(x), period)
+    members = [smooth[(at == b) & ~np.isnan(smooth)] for b in range(min(32, int(period)))]
+    means = [m.sum() / (len(m) + 0.5) for m in members]
+    places = [(b + 0.5) * len(means) / 32 - 0.5 for b in range(32)]
+    lows = [math.floor(p) for p in places]
+    nexts = [means[(k + 1) % len(means)] for k in lows]
+    read = [(1 - p + k) * means[k % len(means)] + (p - k) * v for p, k, v in zip(places, lows, nexts, strict=True)]
+    return [v - sum(means) / len(means) for v in read]
+
+
+class _Wave:
+    """A period that is followed."""
+
+    def __init__(self, period: float, origin: int, profile: Any):
+        self.period, self.origin, self.bins, self.turns = period, origin, np.array(profile, np.float32), 0
+        self.ahead = self.steep = self.left = self.without = 0.0
+
+    def turn(self, time: int) -> float:
+        return (time - self.origin) / 1e9 / self.period
+
+    def at(self, time: int) -> float:
+        return _at_phase(self.bins, self.turn(time))
+
+    def correct(self, turns: int, size: float) -> None:
+        late = _clip(self.ahead / max(self.steep + 64 * size * size, 1e-300), 0.1)
+        gain = max(3 / (self.turns + 6), 0.1)
+        self.origin += int((turns - gain * late) * self.period * 1e9)
+        self.period *= 1 - 0.5 * gain * gain * late
+        self.turns += 1
+        self.ahead = self.steep = 0.0
+
+    def learn(self, series: Any, time: int, away: float, error: float) -> None:
+        at = (self.turn(time) - math.floor(self.turn(time))) * 32 - 0.5
+        a, b, part = math.floor(at) % 32, (math.floor(at) + 1) % 32, at - math.floor(at)
+        value = (1 - part) * float(self.bins[a]) + part * float(self.bins[b])
+        slope = float(self.bins[b] - self.bins[a]) * 32
+        self.ahead, self.steep = self.ahead + error * slope, self.steep + slope * slope
+        each = min(series.cadence / (8 * self.period), 0.1)
+        whole = _clip(away + value, 4 * series.ref_size + abs(value))
+        self.left += each * (error * error - self.left)
+        self.without += each * (whole * whole - self.without)
+        rate = max(1 / (self.turns + 2), 0.04) * min(32 * series.cadence / self.period, 1.0)
+        self.bins[a] = float(self.bins[a]) + rate * (1 - part) * error
+        self.bins[b] = float(self.bins[b]) + rate * part * error
+
+
+class _Own:
+    """The periods of one series besides day and week: the search for them, and those found."""
+
+    def __init__(self, series: Any):
+        self.series, self.waves, self.on, self.search_at = series, [], False, 0
+
+    def begin(self, time: int) -> None:
+        self.on, self.start, self.ring = True, time, []
+        self.step = max(int(self.series.cadence * 1e9), 1)
+        self.end, self.sum, self.rows = time + self.step, 0.0, 0
+
+    def at(self, time: int) -> float:
+        return sum(wave.at(time) for wave in self.waves)
+
+    def stop(self) -> None:
+        self.on, self.waves = False, []
+
+    def follow(self, time: int, y: float) -> None:
+        ended = time >= self.end and self._push(time)
+        away = y - self.series.base
+        self.sum, self.rows = self.sum + _clip(away, 8 * self.series.ref_size), self.rows + 1
+        if self.series.streak <= 3:
+            error = _clip(away, 4 * self.series.ref_size)
+            for wave in list(self.waves):
+                if wave.turn(time) >= 1:
+                    wave.correct(math.floor(wave.turn(time)), self.series.ref_size)
+                    if wave.turns >= 12 and wave.left > 0.97 * wave.without:
+                        self._drop(wave)
+                        continue
+                wave.learn(self.series, time, away, error)
+        if ended:
+            self.stop()
+
+    def _drop(self, wave: Any) -> None:
+        """The last one takes its place."""
+        self.waves[self.waves.index(wave)] = self.waves[-1]
+        self.waves.pop()
+
+    def _push(self, time: int) -> bool:
+        if (time - self.end) // self.step >= 128:
+            self.begin(time)
+            return False
+        ended = self._append(time, self.sum / self.rows if self.rows else math.nan)
+        self.end += self.step
+        while time >= self.end and not ended:
+            ended = self._append(time, math.nan)
+            self.end += self.step
+        self.sum, self.rows = 0.0, 0
+        return ended
+
+    def _append(self, time: int, mean: float) -> bool:
+        self.ring.append(np.float32(mean))
+        if len(self.ring) < 256:
+            return False
+        self._search(time)
+        span_s = 256 * self.step / 1e9
+        if span_s >= max(28 * 86_400, 0.5 * (time - self.series.first) / 1e9):
+            if not self.waves:
+                self.search_at = self.series.rows + self.series.rows // 2
+                return True
+            self.begin(self.end)
+            self.end -= self.step
+            return False
+        pairs = zip(self.ring[::2], self.ring[1::2], strict=True)
+        half = np.float32(0.5)
+        self.ring = [b if np.isnan(a) else a if np.isnan(b) else half * (a + b) for a, b in pairs]
+        self.step *= 2
+        return False
+
+    def _search(self, time: int) -> None:
+        x = np.array(self.ring, float)
+        for _ in range(2):
+            period, _, _ = strongest_period(x, self.step / 1e9)
+            profile = _profile_of(x, period) if period else []
+            ratios = [wave.period / (period * self.step / 1e9) for wave in self.waves] if period else []
+            if any(1 <= round(r) <= 8 and abs(r - round(r)) < 0.01 * round(r) for r in ratios):
+                x -= [_at_phase(profile, (i + 0.5) / period) for i in range(256)]
+                continue
+            size = sum(abs(v) for v in profile) / 32
+            if not period or size < 0.25 * self.series.ref_size:
+                break
+            if len(self.waves) == 2:
+                least = min(self.waves, key=lambda wave: float(np.abs(wave.bins.astype(float)).mean()))
+                if size < 1.5 * float(np.abs(least.bins.astype(float)).mean()):
+                    break
+                self._drop(least)
+            x -= [_at_phase(profile, (i + 0.5) / period) for i in range(256)]
+            self._take_up(time, period * self.step / 1e9, profile)
+        self.ring = list(x.astype(np.float32))
+
+    def _take_up(self, time: int, period: float, profile: Any) -> None:
+        turns = math.floor((time - self.start) / 1e9 / period)
+        wave = _Wave(period, self.start + int(turns * period * 1e9), profile)
+        self.waves.append(wave)
+        series, added = self.series, wave.at(time)
+        series.base += added
+        series.recent, series.held, series.anchor = series.recent - added, series.held - added, series.anchor - added
+        series.ref_rows = min(series.ref_rows, 30)
+
+
 class _Season:
     """One series under `seasonal`."""
 
@@ -594,7 +747,7 @@ class _Season:
         self.effects: list[_Effect] = []
         self.first_cause = 0
         self.quarter: int | None = None
-        self.state = _States(self)
+        self.state, self.own, self.wave = _States(self), _Own(self), 0.0
         self._open(0)
 
     def _open(self, half: int) -> None:
@@ -604,11 +757,16 @@ class _Season:
 
     def row(self, time: int, y: float, second: int, local: int) -> tuple[float, float, float, float, int]:
         y = min(max(y, -1e30), 1e30)
+        idle = self.ready and not self.own.on and not self.state.on
+        if idle and time > self.time and self.known and self.rows >= self.own.search_at:
+            self.own.begin(time)
         if self.ready:
             self.state.look(y, self.last, self.rows, local)
         else:
             self.state.look(y, self.warm[-1][2] if self.warm else 0.0, len(self.warm), local)
         if self.state.on:
+            if time > self.time:
+                self.own.stop()
             return self.state.row(time, y, local)
         if not self.ready:
             if not self.warm or time > self.warm[-1][0]:
@@ -617,21 +775,27 @@ class _Season:
                 if len(self.warm) == 30:
                     self._start(local)
             return math.nan, math.nan, math.nan, math.nan, -1
-        return self.on_occasion(time, y, second, local)
+        fresh = time > self.time
+        self.wave = self.own.at(time)
+        judged, occasion = self.on_occasion(time, y, second, local)
+        if fresh and self.own.on and self.known and not occasion:
+            self.own.follow(time, y)
+        return judged
 
-    def on_occasion(self, time: int, y: float, second: int, local: int) -> tuple[float, float, float, float, int]:
-        """A row where calendars may have an occasion: without its effect, scaled to the size of usual deviations."""
+    def on_occasion(self, time: int, y: float, second: int, local: int) -> tuple[Any, bool]:
+        """A row where calendars may have an occasion: without its effect, scaled to the size of usual deviations;
+        and whether there is one."""
         for one in self.effects:
             one.begin_and_end(second)
         on = [one for one in self.effects if one.on]
         if not on:
-            return self._judge(time, y, local)
+            return self._judge(time, y, local), False
         if time > self.time and local // 1800 != self.half:
             self._turn(local)
         season, known, unsure = self._season(local)
         if not known:
-            return self._judge(time, y, local)
-        usual = self.level + season
+            return self._judge(time, y, local), True
+        usual = self.level + season + self.wave
         ref_ratio = self.ref_ratio_now * (1 + 8 / (1 + self.ref_bins))
         ref = max(self.ref_size * ref_ratio + unsure, self._least(abs(usual)))
         prior = max(0.5 * abs(usual), self.swing, 4 * ref)
@@ -661,7 +825,7 @@ class _Season:
         total = sum(one.weight(second, local) for one in on)
         for one in on:
             one.gather(second, local, away, size, score >= 1, total)
-        return score, yhat, lower, upper, cause
+        return (score, yhat, lower, upper, cause), True
 
     def _start(self, local: int) -> None:
         values = [v for _, v, _ in self.warm]
@@ -743,7 +907,7 @@ class _Season:
         if fresh and local // 1800 != self.half:
             self._turn(local)
         season, known, unsure = self._season(local)
-        base, recent, moved = self.level + season, self.recent, 0.0
+        base, recent, moved = self.level + season + self.wave, self.recent, 0.0
         if known != self.known:
             moved = self.base - base
             recent += moved

@@ -49,6 +49,28 @@ def test_equals_its_naive_twin(every_s: int, zone: str) -> None:
             np.testing.assert_allclose(getattr(verdict, column), slow[:, k], rtol=1e-9, atol=1e-9, err_msg=name)
 
 
+def cycles(n: int, seed: int) -> Any:
+    """Minutes with two periods of their own, one of which ends, rows missing and an outage."""
+    rng = np.random.default_rng(seed)
+    k = np.arange(n)
+    crest = np.exp(2 * (np.cos(2 * np.pi * k / 53.7) - 1))
+    values = 200 + 25 * crest + 8 * np.sin(2 * np.pi * k / 231.1) * (k < n // 2) + 2 * rng.normal(size=n)
+    values[rng.random(n) < 0.05] = np.nan
+    values[n // 3 : n // 3 + 200] = np.nan
+    return values
+
+
+def test_equals_its_naive_twin_where_it_follows_periods() -> None:
+    n = 6 * DAY_ROWS
+    times, values = minutes(n), cycles(n, 1)
+    detector = Seasonal()
+    verdict = detector.step(rows(np.zeros(n), times, values))
+    slow = np.array(seasonal(times.tolist(), values.tolist(), "UTC", 1e-4, 86_400.0))
+    assert detector.state()["slots"]["waves"][0] > 0
+    for k, column in enumerate(COLUMNS):
+        np.testing.assert_allclose(getattr(verdict, column), slow[:, k], rtol=1e-7, atol=1e-7, err_msg=column)
+
+
 def interleaved(n: int) -> tuple[Any, Any, Any]:
     """Rows of ten series in order of time, then id."""
     columns = faulty(5, n, 60)

@@ -19,7 +19,7 @@ STEPS_MIN = 3.0  # values in a period
 BINS = 32  # of a fold, at most
 PEAKS, DIVISORS = 3, 8  # highest lines looked at; each may be a multiple of the frequency wanted
 GAMMA = 0.5772156649015329  # the log of the power of noise is so much below the log of its mean
-PEAK_LOG = math.log(6.0)  # of a line over what is around it; only what passes costs more time
+PEAK_LOG = math.log(9.0)  # of a line over what is around it; only what passes costs more time
 Z_MIN = 6.5  # of the spectrum: false-alarm level in standard deviations of a Gaussian
 GAIN_MIN = 0.15  # least share of the variance that must be predicted
 BEST_PART = 0.8  # the shortest period wins that predicts this part of what the best one does
@@ -257,19 +257,18 @@ def strongest(x, step_s, besides_calendar):  # type: ignore[no-untyped-def]
         size *= 2
     at0, slope, _ = _power_law(logs, PAD + PAD // 2, len(logs), 0.0)
     lowest = math.ceil(CYCLES_MIN * size / n)
-    free = np.ones(len(logs), np.bool_)
+    over = np.zeros(len(logs))  # how high each peak is over what is around it
+    for k in range(lowest, len(logs) - 1):
+        if logs[k] >= logs[k - 1] and logs[k] >= logs[k + 1]:
+            over[k] = logs[k] - at0 - slope * math.log(k)
     smooth, sums, counts = np.empty(n), np.empty(BINS), np.empty(BINS)
     periods, gains, sure = np.zeros(PEAKS * DIVISORS), np.zeros(PEAKS * DIVISORS), np.zeros(PEAKS * DIVISORS)
     peak = 0
     while peak < PEAKS:
-        high, top = 0.0, 0
-        for k in range(lowest, len(logs) - 1):
-            over = logs[k] - at0 - slope * math.log(k)
-            if free[k] and over > high and logs[k] >= logs[k - 1] and logs[k] >= logs[k + 1]:
-                high, top = over, k
-        if high - GAMMA < PEAK_LOG:
+        top = over.argmax()
+        if over[top] - GAMMA < PEAK_LOG:
             break
-        free[max(top - 3 * PAD, 0) : top + 3 * PAD] = False
+        over[max(top - 3 * PAD, 0) : top + 3 * PAD] = 0.0
         if besides_calendar and _of_calendar(size / top * step_s, n * step_s):
             continue
         for d in range(1, DIVISORS + 1):

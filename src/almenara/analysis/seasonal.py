@@ -1,7 +1,8 @@
 """The compiled heart of the detector `seasonal`: judge one row, then learn it, in constant memory a series.
 
 What is expected is a slow level plus a profile of the day (half hours) plus a profile of the week (hours), read
-between bin centres, so that bands have no steps. Two views judge a row:
+between bin centres, so that bands have no steps, plus periods of the
+series' own (`seasonal_periods.py`). Two views judge a row:
 
 - the *recent* view expects the profile plus what is left of the latest deviations (their learned autocorrelation);
 - the *reference* view expects the profile alone, so that a slow fault is not followed. It also bounds how far the
@@ -134,7 +135,7 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     if quarter != s.quarter:
         _read(s, quarter)
     x, known = np.float64(local - quarter * QUARTER_S), s.hour_known == 1
-    base, recent, moved = s.level + (s.season_at + s.season_by * x), s.recent, 0.0
+    base, recent, moved = s.level + (s.season_at + s.season_by * x) + s.wave, s.recent, 0.0
     if known != (s.known == 1):
         moved = s.base - base
         recent += moved

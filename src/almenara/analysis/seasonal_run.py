@@ -20,6 +20,7 @@ from almenara.analysis.effects import (
 )
 from almenara.analysis.seasonal import _least, _read, _row, _turn
 from almenara.analysis.seasonal_learn import learn_rhythm
+from almenara.analysis.seasonal_periods import follow, give_back, is_to_search, period_at, take
 from almenara.analysis.seasonal_slot import HALF_S, HEAD, HUGE, QUARTER_S, READY, STUCK, warm
 from almenara.analysis.states import is_state, state_row
 from almenara.model.time import NS
@@ -41,7 +42,7 @@ def _before(s, rows, effects, plan, time, second, local, o):  # type: ignore[no-
     if quarter != s.quarter:
         _read(s, quarter)
     x = np.float64(local - quarter * QUARTER_S)
-    usual = s.level + (s.season_at + s.season_by * x)
+    usual = s.level + (s.season_at + s.season_by * x) + s.wave
     ref = max(s.ref_size * _ref_ratio(s, x) + (s.unsure_at + s.unsure_by * x), _least(s, usual))
     prior = max(max(UNSURE_LEVEL * abs(usual), s.swing), UNSURE_SIZES * ref)
     effect, spread, vague, passes, which = effect_at(rows, effects, second, local, plan, s.cadence, prior)
@@ -92,19 +93,21 @@ def _after(verdict, cause, k, y, usual, effect, scale, first, which):  # type: i
 
 
 @bare
-def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdict, cause):  # type: ignore[no-untyped-def]
-    """All rows in their order. What is not to be learned, or is no later than what was, is judged on the spare slot.
+def run(slots, states, ids, times, values, start, zone, o, known, own, spares, learn, verdict, cause):  # type: ignore[no-untyped-def]
+    """Rows from `start` on in their order. What is not to be learned, or no later than what was, is judged on the spare
+    slot. Returns the row where it stopped: the number of rows, or less where `own` had no place left.
 
-    states: the slots, read as STATE. zone: (from_s, offset_s). known: (scope, rows, effects, plan, from_s, to_s, first
-    cause) of calendars; without any the plan is empty. spares: (SLOT[1], the same as STATE[1], SCOPE[1],
-    int32[1, calendars], EFFECT[calendars]).
+    states: the slots, read as STATE. zone: (from_s, offset_s). own: (PERIODS, free places of it, int32: how many, then
+    they). known: (scope, rows, effects, plan, from_s, to_s, first cause) of calendars; without any the plan is empty.
+    spares: (SLOT[1], the same as STATE[1], SCOPE[1], int32[1, calendars], EFFECT[calendars]).
     """
     from_s, offset_s = zone
     scope, rows, effects, plan, begins, ends, first = known
+    periods, free = own
     spare, spare_state, spare_scope, spare_rows, spare_effects = spares
     begin, end, offset = 1, 0, 0
     last = len(ids) - 1
-    for k in range(len(ids)):
+    for k in range(start, len(ids)):
         prefetch(slots, ids[min(k + AHEAD, last)], HEAD)
         y = values[k]
         for c in range(4):
@@ -120,17 +123,22 @@ def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdic
         i = ids[k]
         s, t = slots[i], states[i]
         learned = learn and (times[k] > s.time or s.rows == 0)  # a first row may be of before 1970
+        if learned and is_to_search(s) and not take(s, periods, free, times[k]):
+            return k
         if not learned:
             spare[0] = slots[i]
             s, t = spare[0], spare_state[0]
         y = min(max(y, -HUGE), HUGE)
         if is_state(t, y, second + offset, o):
+            if learned and s.periods > 0:
+                give_back(s, free)
             state_row(t, times[k], y, second + offset, o, verdict, cause, k)
             continue
         if s.rows < READY:
             warm(s, times[k], y, second + offset, o)
             continue
         local = second + offset
+        s.wave = period_at(s, periods[s.periods], times[k]) if s.waves > 0 else 0.0
         which, usual, effect, size, ref, scale, is_known = -1, 0.0, 0.0, 0.0, 0.0, 1.0, True
         mine, of, judged, z = spare_rows[0], spare_effects, s, y
         if len(plan) > 0 and (second >= scope[i].edge or scope[i].on == 1):
@@ -154,6 +162,8 @@ def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdic
             _rescale(judged, scale)
             z = usual + (y - usual - effect) * scale
         _row(judged, times[k], z, y, local, o, verdict, cause, k)
+        if learned and which < 0 and s.periods > 0 and s.known == 1 and follow(s, periods[s.periods], times[k], y):
+            give_back(s, free)
         if which >= 0:
             _rescale(judged, 1.0 / scale)
             _after(verdict, cause, k, y, usual, effect, scale, first, which)
@@ -162,3 +172,4 @@ def run(slots, states, ids, times, values, zone, o, known, spares, learn, verdic
                 s.base, s.known = usual, 1
             away, outside = y - usual - effect, verdict[0, k] >= 1.0
             gather_effect(mine, of, second, local, plan, away, size, outside)
+    return len(ids)

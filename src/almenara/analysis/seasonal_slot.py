@@ -63,6 +63,9 @@ SLOT = np.dtype(
         ("runs", np.float64),  # runs of rejected rows, those of an hour as one, forgotten in 4 / p_limit rows
         ("cluster", np.float64),  # excesses over u among the latest 32 rows
         ("pending", np.float64),  # deviation of a row rejected just now, learned as the tail's if the next is usual
+        ("wave", np.float64),  # what periods of its own add to the season at the last row; see seasonal_periods.py
+        ("ring_end", np.int64),  # when the open mean of the ring ends; of what follows its sum and its rows
+        ("ring_sum", np.float64),
         ("tails", np.float64, (4 * TAIL,)),
         ("rows", np.int32),
         ("ref_rows", np.int32),
@@ -76,6 +79,10 @@ SLOT = np.dtype(
         ("hour_known", np.int32),  # was a row of this half hour of the day seen on a day before
         ("is_state", np.int32),  # 1: judged as a state, see analysis/states.py
         ("kinds", np.int32),  # different values so far, -1: too many for a state
+        ("ring_rows", np.int32),
+        ("waves", np.int32),  # periods of its own
+        ("periods", np.int32),  # where they, or the ring, are kept; 0 = there are none
+        ("search_at", np.int32),  # rows from which on they are searched (again)
         ("day", np.float32, (48,)),
         ("week", np.float32, (168,)),
         ("ratio", np.float32, (24,)),  # size by hour of the day

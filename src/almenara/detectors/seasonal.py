@@ -18,17 +18,19 @@ import numpy as np
 
 from almenara.analysis.calendars import site_zone
 from almenara.analysis.occasions import Calendar
+from almenara.analysis.seasonal_periods import PERIODS
 from almenara.analysis.seasonal_run import run
 from almenara.analysis.seasonal_slot import SLOT
 from almenara.analysis.states import STATE
 from almenara.analysis.tails import depth_of
 from almenara.detectors._occasions import Occasions
+from almenara.detectors._places import Places
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
-FORMAT = 6
+FORMAT = 7
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
@@ -36,8 +38,10 @@ _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 class Seasonal:
     """Judges each value against its series' level and spread by time of day and week, in the site's time zone.
 
-    State: less than 2 kB a series, constant, and 0.5 kB for each calendar that holds for it. Not thread-safe: one
-    thread judges.
+    Periods of other lengths that are there are found and expected too, two a series at most.
+
+    State: less than 2 kB a series, constant, 1.4 kB more while its periods are searched or where it has some, and
+    0.5 kB for each calendar that holds for it. Not thread-safe: one thread judges.
 
     Options:
         timezone: IANA name of the zone whose days and weeks count.
@@ -80,6 +84,7 @@ class Seasonal:
         self._options = np.array([depth_of(p_limit), accept_after_s, p_limit])
         self._slots = np.zeros(0, SLOT)
         self._used = 0
+        self._periods = Places(PERIODS)
         self._occasions = Occasions(calendars, len(type(self).causes))
         self.causes = (*type(self).causes, *self._occasions.texts)
 
@@ -97,9 +102,13 @@ class Seasonal:
         return self._run(batch, learn=False)
 
     def state(self) -> dict[str, Any]:
-        """`slots`: SLOT[ids], a copy; `format`: int64[1]; `options`: what the numbers in slots depend on."""
+        """`slots`: SLOT[ids], a copy; `periods`: PERIODS[k], of the slots that have some, in their order; `format`:
+        int64[1]; `options`: what the numbers in slots depend on."""
+        slots = self._slots[: self._used].copy()
+        slots["periods"], periods = self._periods.packed(slots["periods"])
         return {
-            "slots": self._slots[: self._used].copy(),
+            "slots": slots,
+            "periods": periods,
             "format": np.array([FORMAT], np.int64),
             "options": self._options.copy(),
             "timezone": np.frombuffer(self._zone.name.encode(), np.uint8).copy(),
@@ -117,15 +126,22 @@ class Seasonal:
         slots = np.asarray(arrays["slots"])
         if slots.dtype != SLOT or slots.ndim != 1:
             raise ValueError(f"seasonal: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
+        periods, numbers = np.asarray(arrays["periods"]), slots["periods"]
+        if periods.dtype != PERIODS or not np.array_equal(numbers[numbers > 0], np.arange(1, len(periods) + 1)):
+            raise ValueError(f"seasonal: periods of the state, {periods.dtype}, are not those of its slots")
         self._occasions.restore(arrays)
-        self._slots, self._used = slots.copy(), len(slots)
+        self._slots, self._used, self._periods = slots.copy(), len(slots), Places(PERIODS)
+        self._slots["periods"] = self._periods.put(numbers[:0], numbers, periods)
 
     def adopt(self, ids: np.ndarray, other: Seasonal) -> None:
         """Know of series ids[i] from now on what `other` has learned of its series i; int32[k], each once."""
         if len(ids):
             self._reserve(int(ids.max()) + 1)
             other._reserve(len(ids))
+            old = self._slots["periods"][ids]
             self._slots[ids] = other._slots[: len(ids)]
+            numbers, periods = other._periods.packed(other._slots["periods"][: len(ids)])
+            self._slots["periods"][ids] = self._periods.put(old, numbers, periods)
             self._occasions.adopt(ids, other._occasions)
 
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
@@ -144,17 +160,25 @@ class Seasonal:
             self._occasions.look_up(ids, batch.series)
             zone, known = (self._zone.from_s, self._zone.offset_s), self._occasions.arrays()
 
-            def judge(part: slice) -> None:
+            def judge(part: slice, free: np.ndarray, begin: int) -> int:
                 spare = np.zeros(1, SLOT)
                 spares = spare, spare.view(STATE), *self._occasions.spares()
-                rows = ids[part], times[part], values[part], zone, self._options, known, spares
-                run(self._slots, self._slots.view(STATE), *rows, learn, verdict[:, part], cause[part])
+                rows = ids[part], times[part], values[part], begin
+                about = zone, self._options, known, (self._periods.records, free), spares
+                done = run(self._slots, self._slots.view(STATE), *rows, *about, learn, verdict[:, part], cause[part])
+                return int(done)
 
-            first, *rest = _parts(ids)
-            others = [_others().submit(judge, part) for part in rest]
-            judge(first)
-            for other in others:
-                other.result()
+            left = [(part, 0) for part in _parts(ids)]
+            while left:
+                stacks = self._periods.lend(len(left))
+                one, *rest = zip(left, stacks, strict=True)
+                others = [_others().submit(judge, part, free, at) for (part, at), free in rest]
+                reached = [judge(one[0][0], one[1], one[0][1]), *(other.result() for other in others)]
+                self._periods.take_back(stacks)
+                ends = [(part, at) for (part, _), at in zip(left, reached, strict=True)]
+                left = [(part, at) for part, at in ends if at < part.stop - part.start]
+                if left:
+                    self._periods.grow()
         return Verdict(verdict[0], verdict[1], verdict[2], verdict[3], np.broadcast_to(1.0, n), cause)
 
     def _reserve(self, n: int) -> None:

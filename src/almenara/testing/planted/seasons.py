@@ -8,6 +8,7 @@ import numpy as np
 
 from almenara.testing.planted.case import Case, Planted, planted_of
 from almenara.testing.planted.signals import (
+    DAY,
     HOUR,
     WEEK,
     bump,
@@ -142,6 +143,33 @@ def period_of_five_days(rng: np.random.Generator) -> Planted:
     return planted_of(times, values, faults, 35 * 288)
 
 
+def job_every_90_seconds(rng: np.random.Generator) -> Planted:
+    """A load with crests every 90 seconds, in rows of five seconds over three days; for three minutes they stay out."""
+    times, m = minutes(3 * 17_280, 5), 4
+    phase = (np.arange(len(times))[:, None] / 18 + rng.random(m)) % 1
+    values = 20 + 30 * np.exp(2 * (np.cos(2 * np.pi * phase) - 1)) + 2 * noise(rng, len(times), m)
+    faults = struck(rng, times, values, 2 * 17_280, 36, lambda v: v * 0 + np.median(v) + 2, 2)
+    return planted_of(times, values, faults, 25_920)
+
+
+def batch_every_seven_and_a_half_minutes(rng: np.random.Generator) -> Planted:
+    """A batch job of a minute every 7.5 minutes, in rows of a minute over two weeks; for an hour no job runs."""
+    times, m = minutes(2 * WEEK), 4
+    runs = (np.arange(len(times))[:, None] + rng.integers(0, 15, m)) % 7.5 < 1
+    values = 10 + 40 * runs + 2 * noise(rng, len(times), m)
+    faults = struck(rng, times, values, WEEK, HOUR, lambda v: np.minimum(v, 12), 2)
+    return planted_of(times, values, faults, 5 * DAY)
+
+
+def crews_in_turn(rng: np.random.Generator) -> Planted:
+    """Shifts of eight hours and four crews in turn, so every 32 hours, in rows of five minutes over seven weeks; once
+    a crew works for four hours as another does."""
+    times, m = minutes(49 * 288, 300), 4
+    values = 50 + np.array([0, 30, 12, 40])[np.arange(len(times)) // 96 % 4][:, None] + 2 * noise(rng, len(times), m)
+    faults = [struck_at(times, values, s, (35 * 3 + 4 * s) * 96 + 36, 48, lambda v: v + 25) for s in range(m)]
+    return planted_of(times, values, faults, 28 * 288)
+
+
 def year(rng: np.random.Generator) -> Planted:
     """Heating over four years in rows of an hour: winters are high; a day in winter with the load of summer is not."""
     times, m = minutes(4 * 365 * 24, 3600), 2
@@ -183,6 +211,9 @@ CASES = (
     Case(period_of_47_minutes, within=HOUR),
     Case(periods_with_gaps, within=8 * HOUR),
     Case(period_of_five_days, within=7),
+    Case(job_every_90_seconds, within=18),
+    Case(batch_every_seven_and_a_half_minutes, within=15),
+    Case(crews_in_turn, within=7),
     Case(year, within=7, false_a_week=0.3),
     Case(clocks_go_forward, within=7),
     Case(clocks_go_back, within=7),
