@@ -55,6 +55,7 @@ class _Known:
         self.topics = [(d.topic, name) for name, d in codecs.items() if d.topic]
         self.by_topic: dict[str, str] = {}  # what was found for topics before
         self.local = threading.local()
+        self.warm: set[str] = set()  # codecs that have read a payload
 
 
 class Decoders:
@@ -115,6 +116,10 @@ class Decoders:
             mine[name] = known.codecs[name].make()
         return mine
 
+    def is_warm(self, name: str) -> bool:
+        """Whether a codec has read a payload: the first one may have to wait for its compiler."""
+        return name in self._known.warm
+
     def decode(self, name: str, packet: Packet) -> Decoded:
         """The rows of one payload. Raises DecodeError."""
         mine = self._codecs(name)
@@ -130,6 +135,7 @@ class Decoders:
             raise DecodeError(f"codec {name} failed: {type(error).__name__}: {error}") from error
         if len(decoded.batch.series) > self._max_series:
             del mine[name]
+        self._known.warm.add(name)
         return decoded
 
 

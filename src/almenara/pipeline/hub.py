@@ -65,6 +65,9 @@ NOTE_S = 1.0
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
 
+#: Payloads up to this size are decoded at once by the loop, by codecs that are compiled.
+SMALL_BYTES = 2048
+
 #: Series whose past has changed are judged again at most so often.
 JUDGE_AGAIN_S = 5.0
 
@@ -240,7 +243,10 @@ class Pipeline:
         transport = packet.source.partition(":")[0]
         self.counters.add("almenara_payloads_total", transport=transport)
         try:
-            decoded = await self._decode(self.decoders.decode, codec, packet)
+            if len(packet.payload) <= SMALL_BYTES and self.decoders.is_warm(codec):
+                decoded = self.decoders.decode(codec, packet)  # two threads to wake would cost more
+            else:
+                decoded = await self._decode(self.decoders.decode, codec, packet)
         except DecodeError as error:
             self.ledger.lost(packet.source, "rejected", UNDECODABLE, 1)
             self._intake.undecodable(packet, error)
