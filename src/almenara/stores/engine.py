@@ -23,8 +23,8 @@ _FULL = ("NOT_ENOUGH_SPACE", "No space left on device", "Disk quota exceeded")
 #: A delete takes up each part that it touches as a task; with no more places than two a thread (the default) it waits
 #: about a second for every four parts. Statistics for a query planner that never needs them cost a tenth of a merge;
 #: blocks of 256 Ki rows, for eight, save a quarter of it. Compressed blocks of 256 kB, for 64, save a sixth of an
-#: insert and of a merge and a fiftieth of the disk, for one ms more in a read of one series. A merge costs twice what
-#: the insert of its rows did, so it waits for some 23 parts of one size, for 10: reads look at those of their time.
+#: insert, for one or two ms more in a read of one series. A merge costs twice what the insert of its rows did, so it
+#: waits for some 23 parts of one size, for 10: reads look at those of their time.
 _CONFIG = """<clickhouse>
   <mark_cache_size>{part}</mark_cache_size>
   <primary_index_cache_size>{part}</primary_index_cache_size>
