@@ -74,3 +74,13 @@ def test_other_codecs_are_used_from_the_next_payload_on() -> None:
     decoders.decode("words", packet(b"a"))
     decoders.replace({"others": Decoding(Words, "t")})
     assert (decoders.names(), decoders.for_topic("t"), decoders.for_topic("u")) == (["others"], "others", "json")
+
+
+def test_a_codec_is_warm_once_it_has_read_a_payload() -> None:
+    decoders = Decoders({"words": Decoding(Words)})
+    with pytest.raises(DecodeError):
+        decoders.decode("words", Packet("t", b"choke", 0))
+    assert not decoders.is_warm("words")
+    decoders.decode("words", Packet("t", b"a b", 0))
+    assert decoders.is_warm("words")
+    assert not decoders.is_warm("other")

@@ -247,6 +247,17 @@ def test_large_bodies_are_whole_however_they_are_cut(
     assert heard.count(b"HTTP/1.1 204 ") == 3
 
 
+def test_a_body_of_many_wakes_is_whole_and_the_next_request_is_heard(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_WAKE_BYTES", 20_000)
+    request = post(b"Content-Length: %d\r\n" % len(body := line_protocol("wakes", 5000)), body)
+    parts = [request[at : at + 7001] for at in range(0, len(request), 7001)]
+    assert len(parts) > 15
+    ask = b"GET /ping HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    assert talk(served, *parts, ask).count(b"HTTP/1.1 204 ") == 2
+
+
 def test_a_large_body_that_breaks_off_writes_nothing_and_its_memory_goes(served: Served) -> None:
     body = line_protocol("torn_large", 5000)
     talk(served, post(b"Content-Length: %d\r\nConnection: close\r\n" % (len(body) + 1), body), timeout_s=1.5)
