@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from alarm.book_case import T0, Table, book, brief, database, rows
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
-from almenara.model.alarm import Severity, State, Transition
+from almenara.model.alarm import Severity, State
 from almenara.model.errors import DiskFull, StoreError
 from almenara.model.time import NS
 
@@ -226,90 +221,6 @@ def test_a_hub_whose_segments_are_counted_anew_is_not_deaf(path: Path) -> None:
     assert brief(again.step(1, *rows(table, [(0, 10, 50)]), 0)) == [("0", "resolved", 0, 10)]
 
 
-RULES = (
-    Rule("a", "cpu > 90"), Rule("b", "cpu > 90", 60, 45), Rule("c", "cpu < 40", 20), Rule("d", "cpu != 60", 30, 1000),
-)  # fmt: skip
-_row = st.tuples(st.integers(0, 3), st.integers(-30, 60), st.sampled_from([10.0, 60.0, 95.0, 95.0, float("nan")]))
-_segments = st.lists(st.lists(_row, max_size=12), min_size=1, max_size=10)
-
-
-def steps(segments: list[list[tuple[int, int, float]]], table: Table) -> Iterator[tuple[int, tuple]]:
-    """(seq, batch and verdict); times go on from segment to segment, some rows are late."""
-    for seq, segment in enumerate(segments, 1):
-        unique = {(id, 40 * seq + offset): value for id, offset, value in segment}
-        yield seq, rows(table, [(id, at, value) for (id, at), value in unique.items()])
-
-
-def whole(told: list[Transition]) -> list[tuple]:
-    return sorted((c.rule, *brief([c])[0], c.evidence.why) for c in told)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(_segments, st.data())
-def test_a_crash_changes_nothing_that_is_told(
-    tmp_path_factory: pytest.TempPathFactory, segments: list[list[tuple[int, int, float]]], data: st.DataObject
-) -> None:
-    folder, table = tmp_path_factory.mktemp("crash"), Table(4)
-    calm = book(folder / "calm.db", table, *RULES, notifiers=["mail"])
-    expected = [change for seq, step in steps(segments, table) for change in calm.step(seq, *step, 0)]
-    crash = data.draw(st.integers(0, len(segments)), "crash after")
-    saved = data.draw(st.integers(0, crash), "snapshot after")
-    one, told, snapshot = book(folder / "crash.db", table, *RULES, notifiers=["mail"]), [], None
-    for seq, step in steps(segments, table):
-        if seq <= crash:
-            told += one.step(seq, *step, 0)
-        if seq == saved:
-            snapshot = one.state()
-    again = book(folder / "crash.db", table, *RULES, notifiers=["mail"])
-    if snapshot is not None:
-        again.restore(snapshot)
-    for seq, step in steps(segments, table):
-        if seq > saved:
-            told += again.step(seq, *step, 0)
-    assert whole(told) == whole(expected)
-    assert whole(again.journal(10_000)) == whole(calm.journal(10_000)) == whole(expected)
-    query = "SELECT notifier, state, count(*) FROM outbox GROUP BY 1, 2"
-    with sqlite3.connect(folder / "calm.db") as a, sqlite3.connect(folder / "crash.db") as b:
-        assert a.execute(query).fetchall() == b.execute(query).fetchall()
-    for made in (calm, one, again):
-        made.close()
-
-
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(_segments, st.data())
-def test_without_a_snapshot_nothing_is_told_twice(
-    tmp_path_factory: pytest.TempPathFactory, segments: list[list[tuple[int, int, float]]], data: st.DataObject
-) -> None:
-    """Rows before the replayed ones are then not known: an alarm may end a little earlier, and late rows may count."""
-    path, table = tmp_path_factory.mktemp("crash") / "x.db", Table(4)
-    crash = data.draw(st.integers(0, len(segments)), "crash after")
-    replay = data.draw(st.integers(0, crash), "replay after")
-    one, told = book(path, table, *RULES), []
-    for seq, step in steps(segments, table):
-        if seq <= crash:
-            told += one.step(seq, *step, 0)
-    again = book(path, table, *RULES)
-    for seq, step in steps(segments, table):
-        if seq > replay:
-            told += again.step(seq, *step, 0)
-    keys = [(c.rule, c.series, c.since, c.state) for c in told]
-    assert len(keys) == len(set(keys))
-    assert len(again.journal(10_000)) == len(told)
-    for made in (one, again):
-        made.close()
-
-
-def test_an_alarm_that_the_clock_fired_is_not_told_again(path: Path) -> None:
-    table = Table(1)
-    one, step = book(path, table, HOT), rows(table, [(0, 0, 95)])
-    one.step(1, *step, 0)
-    assert brief(one.tick(T0 + 61 * NS)) == [("0", "firing", 0, 61)]
-    again = book(path, table, HOT)
-    assert again.step(1, *step, 0) == []
-    assert again.tick(T0 + 62 * NS) == []
-    assert brief(again.step(2, *rows(table, [(0, 70, 50)]), 0)) == [("0", "resolved", 0, 70)]
-
-
 def test_a_storm_of_ten_thousand_alarms_takes_seconds_and_then_costs_little(path: Path) -> None:
     table, n = Table(10_000), 10_000
     one = book(path, table, Rule("hot", "cpu > 90"), notifiers=["mail"])
@@ -322,58 +233,6 @@ def test_a_storm_of_ten_thousand_alarms_takes_seconds_and_then_costs_little(path
     began = time.process_time()
     assert not any(one.step(seq, *step, 0) for seq, step in enumerate(going_on, 2))
     assert time.process_time() - began < 1
-
-
-_event = st.one_of(
-    st.tuples(st.just("rows"), st.lists(_row, max_size=8)),
-    st.tuples(st.just("tick"), st.sampled_from([1, 30, 200])),
-    st.tuples(st.just("crash"), st.booleans()),
-    st.tuples(st.just("snapshot"), st.none()),
-)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(_event, max_size=25))
-def test_with_clock_and_crashes_every_incident_is_told_once_and_ends(
-    tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, Any]]
-) -> None:
-    path, table = tmp_path_factory.mktemp("crashes") / "x.db", Table(4)
-    one, log, saved, now = book(path, table, *RULES, notifiers=["mail"]), [], (0, None), 100.0
-    made = [one]
-    for what, more in events:
-        if what == "rows":
-            now += 40
-            unique = {(id, now + offset): value for id, offset, value in more}
-            log.append(rows(table, [(id, at, value) for (id, at), value in unique.items()]))
-            one.step(len(log), *log[-1], 0)
-        elif what == "tick":
-            now += more
-            one.tick(T0 + round(now * NS))
-        elif what == "snapshot":
-            saved = (len(log), one.state())
-        else:
-            one = book(path, table, *RULES, notifiers=["mail"])
-            made.append(one)
-            if saved[1] is not None and more:
-                one.restore(saved[1])
-            for seq, step in enumerate(log[saved[0] :], saved[0] + 1):
-                decided = seq <= one._decided
-                told = one.step(seq, *step, 0)
-                assert told == [] or not (decided or more)
-    for quiet in (2000, 4000):
-        one.step(len(log) + quiet, *rows(table, [(id, now + quiet, 60.0) for id in range(4)]), 0)
-    assert one.open() == []
-    assert one.incidents(open_only=True) == []
-    with sqlite3.connect(path) as db:
-        told = db.execute("SELECT incident, group_concat(state) FROM (SELECT * FROM outbox ORDER BY id) GROUP BY 1")
-        assert {states for _, states in told} <= {"firing,resolved"}
-        assert (
-            db.execute("SELECT count(*) FROM incident").fetchone()[0] * 2
-            == db.execute("SELECT count(*) FROM outbox").fetchone()[0]
-        )
-        assert db.execute("SELECT count(*) FROM alarm_state").fetchone()[0] == 0
-    for each in made:
-        each.close()
 
 
 def test_alarms_without_a_rule_are_resolved_as_soon_as_the_disk_takes_it(path: Path) -> None:

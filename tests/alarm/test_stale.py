@@ -182,3 +182,11 @@ def test_an_older_snapshot_has_no_longest_gap_yet() -> None:
     one.restore({"last": np.array([T0]), "gap": np.array([60.0 * NS])})
     assert one.far.tolist() == one.gap.tolist()
     assert not one.stale(T0 + DAY_NS, 0, 10).any(), "it is not known for how long it was known"
+
+
+def test_a_series_of_which_only_its_alarm_is_known_after_a_restart_must_be_learned_anew(path: Path) -> None:
+    table, rules = Table(1), (STALE, Rule("on", "cpu > 0"))
+    fed(book(path, table, *rules), table, np.arange(60, 600, 60))
+    again = book(path, table, *rules)  # without a snapshot
+    fed(again, table, np.array([600, 660, 720]), seq=2)
+    assert [one.state for one in waited(again, 720, 3 * HOUR)] == [State.NO_DATA], "the usual gap is not known yet"

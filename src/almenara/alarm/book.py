@@ -64,6 +64,7 @@ class Book:
         self._selectors: dict[str, Selector] = {}
         self._use(rules)
         self._restored: Mapping[str, np.ndarray] | None = None
+        self._heard = restart.Heard()
         self._attached = False
         self._replaying = True  # until the first tick: segments that a former run decided may come again
         self._seq = self._decided  # last segment stepped through
@@ -81,6 +82,7 @@ class Book:
         if len(batch):
             self._now = max(self._now, int(np.max(batch.time)))
         self._attach()
+        self._heard.take_up(self._pace, seq)
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
         undo = self._keep(each_once(id))
@@ -107,6 +109,7 @@ class Book:
             self._heard_from = now_ns
         self._now, self._ticked, self._replaying = now_ns, now_ns, False
         self._attach()
+        self._heard.take_up(self._pace)
         undo = self._keep(None)
         changes: list[Change] = []
         try:
@@ -194,7 +197,7 @@ class Book:
         """Once the index is filled: give the alarms that a former run left to their series."""
         if self._attached:
             return
-        restart.attach(self._db, self._series, self._pace, self._machines, self._restored)
+        self._heard = restart.attach(self._db, self._series, self._pace, self._machines, self._restored)
         self._close_orphans()
         self._attached, self._restored = True, None
 

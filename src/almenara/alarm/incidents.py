@@ -72,7 +72,8 @@ class Incidents:
         query = "SELECT id, rule, since, opened, severity FROM incident WHERE state = 'firing' ORDER BY id"
         for id, rule, since, opened, severity in connection.execute(query):
             self.open[id] = Open(id, rule, since, opened, Severity(severity))
-            self.newest[rule] = id
+        # Of those that are resolved, too: what fires joins the newest or none.
+        self.newest = dict(connection.execute("SELECT rule, max(id) FROM incident GROUP BY rule"))
         for rule, series, id in connection.execute("SELECT rule, series, incident FROM alarm_state WHERE incident > 0"):
             self.of[rule, series] = id
             self.open[id].alarms.add((rule, series))

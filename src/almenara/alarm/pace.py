@@ -92,6 +92,11 @@ class Pace:
             _advance(*columns, values, fresh_from_ns, self.last, self.gap, self.far, self.first, live)
         return live
 
+    def heard(self, id: int, time_ns: int) -> None:
+        """A series is known to have had a row then, and nothing else of it."""
+        self.first[id] = self.first[id] or time_ns
+        self.last[id] = max(self.last[id], time_ns)
+
     def limit(self, id: np.ndarray) -> np.ndarray:
         """int64[k]: silence of these series in ns past which they count as silent."""
         return np.maximum(GAPS * self.gap[id], LEAST_NS).astype(np.int64)

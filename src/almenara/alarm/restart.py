@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,12 +100,13 @@ def checked(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
 def attach(
     db: sqlite3.Connection, series: Any, pace: Pace, machines: Mapping[str, Machine],
     snapshot: Mapping[str, np.ndarray] | None,
-) -> None:  # fmt: skip
-    """Give alarms of the database to their series, and what the snapshot knows better than it to alarms."""
+) -> Heard:  # fmt: skip
+    """Give alarms of the database to their series, and what the snapshot knows better than it to alarms. Gives what
+    the database knows of the last rows of series."""
     find = getattr(series, "find", None) or series.keys.find
     rows = db.execute("SELECT rule, series, code, since, last_true, worst, said, last, seq FROM alarm_state").fetchall()
     ids = find([row[1] for row in rows]).tolist() if rows else []
-    inside = _inside(snapshot)
+    inside, heard = _inside(snapshot), []
     if snapshot is not None:
         pace.restore(snapshot)
     pace.reserve(len(series))
@@ -112,12 +114,31 @@ def attach(
         if rule not in machines or id < 0:
             continue
         values = (code, since, last_true, np.nan if worst is None else worst, bool(said))
-        if snapshot is None:
-            pace.last[id] = max(pace.last[id], last)
-        elif seq <= snapshot["seq"][0]:
+        heard.append((seq, id, last))
+        if snapshot is not None and seq <= snapshot["seq"][0]:
             newer = inside.get((rule, id), values)
             values = newer if newer[:2] == values[:2] else values
         machines[rule].put(id, values)
+    return Heard(heard)
+
+
+class Heard:
+    """When series had their last row, as it was written with their alarms: (segment, series id, time).
+
+    Without a snapshot nothing else says which rows are late. It is taken up only when the segment is behind us: while
+    segments up to it are stepped again, their rows still bring alarms of the same series up to date that were written
+    earlier.
+    """
+
+    def __init__(self, rows: Sequence[tuple[int, int, int]] = ()):
+        self._rows = sorted(rows)
+
+    def take_up(self, pace: Pace, seq: int | None = None) -> None:
+        """Have the pace know of what was written before segment `seq`; None: of all."""
+        n = len(self._rows) if seq is None else bisect_left(self._rows, (seq,))
+        for _, id, last in self._rows[:n]:
+            pace.heard(id, last)
+        del self._rows[:n]
 
 
 def _inside(snapshot: Mapping[str, np.ndarray] | None) -> dict[tuple[str, int], tuple[Any, ...]]:

@@ -142,7 +142,8 @@ class Budgets:
         names = json.loads(np.asarray(arrays["budget_names"], np.uint8).tobytes())
         self._day = np.array(arrays["budget_day"], np.int64)
         self._first, self._newest, self._looked = (int(one) for one in arrays["budget_times"])
-        self._pace.restore({name: arrays[f"budget_pace_{name}"] for name in self._pace.columns})
+        kept = {name: arrays.get(f"budget_pace_{name}") for name in self._pace.columns}
+        self._pace.restore({name: column for name, column in kept.items() if column is not None})
         limits = self.limits.copy()
         for n, budget in enumerate(self.all):
             if budget.name in names:
