@@ -35,9 +35,10 @@ class Occasions:
         for (a, b, *_), one in zip(plan, calendars, strict=True):
             self._from_s[a:b], self._to_s[a:b] = one.from_s, one.to_s
         self._first_cause = first_cause
-        self._forget()
+        self.forget()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
+        """Know of no series."""
         self._scope, self._rows = np.zeros(0, SCOPE), np.zeros((0, len(self._plan)), np.int32)
         self._effects, self._used = np.zeros(0, EFFECT), 0
 
@@ -76,44 +77,52 @@ class Occasions:
 
     def _new(self, calendar: int) -> int:
         """The row of a new effect, of which nothing is known."""
-        if self._used == len(self._effects):
-            grown = np.zeros(max(64, 2 * self._used), EFFECT)
-            grown[: self._used] = self._effects
+        at = self._append(np.zeros(1, EFFECT))
+        self._effects["calendar"][at], self._effects["part"][at] = calendar, -1
+        return at
+
+    def _append(self, effects: np.ndarray) -> int:
+        """The first row of these, now part of the table."""
+        first, end = self._used, self._used + len(effects)
+        if end > len(self._effects):
+            grown = np.zeros(max(64, end, 2 * first), EFFECT)
+            grown[:first] = self._effects[:first]
             self._effects = grown
-        self._effects[self._used] = np.zeros(1, EFFECT)[0]
-        self._effects["calendar"][self._used], self._effects["part"][self._used] = calendar, -1
-        self._used += 1
-        return self._used - 1
+        self._effects[first:end] = effects
+        self._used = end
+        return first
 
     # --- going on after a restart
 
-    def state(self) -> dict[str, np.ndarray]:
-        """scope: SCOPE[ids]; rows: int32[ids, calendars]; effects: EFFECT[k]; calendars: names and selectors."""
+    def part(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """Of series first to end - 1. scope: SCOPE[ids]; rows: int32[ids, calendars], into effects: EFFECT[k];
+        calendars: names and selectors."""
         identity = np.frombuffer(self._identity.encode(), np.uint8).copy()
-        effects = self._effects[: self._used].copy()
-        return {"scope": self._scope.copy(), "rows": self._rows.copy(), "effects": effects, "calendars": identity}
+        scope, rows = self._scope[first:end].copy(), self._rows[first:end].copy()
+        mine = rows[rows >= 0]
+        rows[rows >= 0] = np.arange(len(mine))  # no two series share an effect
+        return {"scope": scope, "rows": rows, "effects": self._effects[mine], "calendars": identity}
 
-    def restore(self, arrays: Mapping[str, Any]) -> None:
-        """Go on from `state()`. Calendars may have changed: of those with the same name and selector what was learned
+    def restore_part(self, first: int, arrays: Mapping[str, Any]) -> None:
+        """Go on from `part()`. Calendars may have changed: of those with the same name and selector what was learned
         is kept. Raises ValueError."""
         scope, rows, effects = (np.asarray(arrays[name]) for name in ("scope", "rows", "effects"))
         before = _pairs(bytes(np.asarray(arrays["calendars"], np.uint8)).decode())
         fits = scope.dtype == SCOPE and effects.dtype == EFFECT and rows.shape == (len(scope), len(before))
         if not fits or rows.max(initial=-1) >= len(effects):
             raise ValueError("seasonal: calendars of the state are not of this version")
-        now = _pairs(self._identity)
-        self._forget()
-        self._reserve(len(scope))
-        self._effects, self._used = effects.copy(), len(effects)
+        now, ids = _pairs(self._identity), slice(first, first + len(scope))
+        self._reserve(ids.stop)
+        at = self._append(effects)
         for n, one in enumerate(now):
             if one in before:
                 mine = rows[:, before.index(one)]
-                self._rows[: len(scope), n] = mine
-                self._effects["calendar"][mine[mine >= 0]] = n
-        self._scope[: len(scope)] = scope
-        self._scope["edge"] = 0
+                self._rows[ids, n] = np.where(mine >= 0, mine + at, mine)
+                self._effects["calendar"][mine[mine >= 0] + at] = n
+        self._scope[ids] = scope
+        self._scope["edge"][ids] = 0
         if now != before:
-            self._scope["known"] = 0
+            self._scope["known"][ids] = 0
 
     def adopt(self, ids: np.ndarray, other: Occasions) -> None:
         """Know of series ids[i] what `other` learned of its series i, where that is from more occasions: a replay does

@@ -15,6 +15,7 @@ import numpy as np
 
 from almenara.analysis.calendars import site_zone
 from almenara.analysis.change import CALMER, HOUR_S, SLOT, UPWARDS, WILDER, run
+from almenara.detectors._formats import checked
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import figure
 from almenara.model.time import DAY_NS, NS, format_time
@@ -76,8 +77,12 @@ class Change:
 
     def state(self) -> dict[str, Any]:
         """`slots`: SLOT[ids], a copy; `format`: int64[1]; `options` and `timezone`: what they depend on."""
+        return self.part(0, len(self._slots))
+
+    def part(self, first: int, end: int) -> dict[str, Any]:
+        """What `state` gives, of series first to end - 1."""
         return {
-            "slots": self._slots.copy(),
+            "slots": self._slots[first:end].copy(),
             "format": np.array([FORMAT], np.int64),
             "options": self._options.copy(),
             "timezone": np.frombuffer(self._zone.name.encode(), np.uint8).copy(),
@@ -85,16 +90,14 @@ class Change:
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
         """Go on from `state()`. Raises ValueError where format, options, zone or the layout of slots differ."""
-        mine = self.state()
-        if missing := sorted(mine.keys() - arrays.keys()):
-            raise ValueError(f"change: state has no {', '.join(missing)}; found {sorted(arrays)}")
-        for name in ("format", "options", "timezone"):
-            if not np.array_equal(arrays[name], mine[name]):
-                raise ValueError(f"change: {name} of the state is {arrays[name]!r}; expected {mine[name]!r}")
-        slots = np.asarray(arrays["slots"])
-        if slots.dtype != SLOT or slots.ndim != 1:
-            raise ValueError(f"change: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
-        self._slots = slots.copy()
+        self._slots = np.zeros(0, SLOT)
+        self.restore_part(0, arrays)
+
+    def restore_part(self, first: int, arrays: Mapping[str, Any]) -> None:
+        """Go on from `part()`, of series of which nothing is known yet. Raises ValueError as `restore` does."""
+        slots = checked("change", arrays, self.part(0, 0))["slots"]
+        self._reserve(first + len(slots))
+        self._slots[first : first + len(slots)] = slots
 
     def adopt(self, ids: np.ndarray, other: Change) -> None:
         """Know of series ids[i] from now on what `other` has learned of its series i; int32[k], each once."""

@@ -23,13 +23,14 @@ from almenara.analysis.seasonal_run import run
 from almenara.analysis.seasonal_slot import SLOT
 from almenara.analysis.states import STATE
 from almenara.analysis.tails import depth_of
+from almenara.detectors._formats import UPGRADES, checked, upgraded
 from almenara.detectors._occasions import Occasions
 from almenara.detectors._places import Places
 from almenara.model.batch import Batch, Verdict
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
-#: Raised when SLOT or what its numbers mean changes; `restore` refuses another one.
+#: Raised when SLOT or what its numbers mean changes; what is to be done then stands in detectors/_formats.py.
 FORMAT = 7
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
@@ -104,7 +105,11 @@ class Seasonal:
     def state(self) -> dict[str, Any]:
         """`slots`: SLOT[ids], a copy; `periods`: PERIODS[k], of the slots that have some, in their order; `format`:
         int64[1]; `options`: what the numbers in slots depend on."""
-        slots = self._slots[: self._used].copy()
+        return self.part(0, self._used)
+
+    def part(self, first: int, end: int) -> dict[str, Any]:
+        """What `state` gives, of series first to end - 1."""
+        slots = self._slots[first : min(end, self._used)].copy()
         slots["periods"], periods = self._periods.packed(slots["periods"])
         return {
             "slots": slots,
@@ -112,26 +117,28 @@ class Seasonal:
             "format": np.array([FORMAT], np.int64),
             "options": self._options.copy(),
             "timezone": np.frombuffer(self._zone.name.encode(), np.uint8).copy(),
-            **self._occasions.state(),
+            **self._occasions.part(first, min(end, self._used)),
         }
 
     def restore(self, arrays: Mapping[str, Any]) -> None:
-        """Go on from `state()`. Raises ValueError where format, options, zone or the layout of slots differ."""
-        mine = self.state()
-        if missing := sorted(mine.keys() - arrays.keys()):
-            raise ValueError(f"seasonal: state has no {', '.join(missing)}; found {sorted(arrays)}")
-        for name in ("format", "options", "timezone"):
-            if not np.array_equal(arrays[name], mine[name]):
-                raise ValueError(f"seasonal: {name} of the state is {arrays[name]!r}; expected {mine[name]!r}")
-        slots = np.asarray(arrays["slots"])
-        if slots.dtype != SLOT or slots.ndim != 1:
-            raise ValueError(f"seasonal: slots of the state are {slots.dtype}[{slots.ndim} axes], not of this version")
-        periods, numbers = np.asarray(arrays["periods"]), slots["periods"]
+        """Go on from `state()`. Raises ValueError where options or zone differ, or where the format does and UPGRADES
+        does not lead from it to this one."""
+        self._slots, self._used, self._periods = np.zeros(0, SLOT), 0, Places(PERIODS)
+        self._occasions.forget()
+        self.restore_part(0, arrays)
+
+    def restore_part(self, first: int, arrays: Mapping[str, Any]) -> None:
+        """Go on from `part()`, of series of which nothing is known yet. Raises ValueError as `restore` does."""
+        arrays = checked("seasonal", upgraded(arrays, FORMAT, UPGRADES), self.part(0, 0))
+        slots, periods = arrays["slots"], arrays["periods"]
+        numbers = slots["periods"]
         if periods.dtype != PERIODS or not np.array_equal(numbers[numbers > 0], np.arange(1, len(periods) + 1)):
             raise ValueError(f"seasonal: periods of the state, {periods.dtype}, are not those of its slots")
-        self._occasions.restore(arrays)
-        self._slots, self._used, self._periods = slots.copy(), len(slots), Places(PERIODS)
-        self._slots["periods"] = self._periods.put(numbers[:0], numbers, periods)
+        self._occasions.restore_part(first, arrays)
+        self._reserve(first + len(slots))
+        mine = self._slots[first : first + len(slots)]
+        mine[:] = slots
+        mine["periods"] = self._periods.put(numbers[:0], numbers, periods)
 
     def adopt(self, ids: np.ndarray, other: Seasonal) -> None:
         """Know of series ids[i] from now on what `other` has learned of its series i; int32[k], each once."""

@@ -72,6 +72,8 @@ class Tuned:
             self.warmup_s = detector.warmup_s
         if hasattr(detector, "adopt"):
             self.adopt = self._adopt
+        if hasattr(detector, "part"):
+            self.part, self.restore_part = detector.part, detector.restore_part
 
     def step(self, batch: Batch) -> Verdict:
         """Judge each row against what came before it, then learn it."""

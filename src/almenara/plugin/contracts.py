@@ -149,6 +149,11 @@ class Detector(Protocol):
     # also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is then on
     # what `other`, made with the same options, has learned of its series i. Where late rows have changed the past of a
     # series it is judged again so; without `adopt` late rows are only stored.
+    # With `part(first: int, end: int) -> dict[str, Column]`, what `state` gives of series first to end - 1 alone, and
+    # `restore_part(first: int, arrays) -> None`, which goes on from that and raises ValueError as `restore` does, what
+    # many series have taught is written down in slices, each at its own moment, between two segments; without them all
+    # at once, and nothing is judged meanwhile. A detector that has them judges each series by its own rows alone.
+    # Parts are given back in any order, each once, to a detector that has learned nothing.
 
 
 # --- keeping ----------------------------------------------------------------------------------------------------------

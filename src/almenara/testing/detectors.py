@@ -110,6 +110,29 @@ def a_restored_state_goes_on_to_the_bit(make: Make) -> None:
     assert _same(first.step(batch), second.step(batch))
 
 
+def a_state_given_back_in_parts_goes_on_to_the_bit(make: Make) -> None:
+    """A detector that has `part` and `restore_part` knows of each series what it knew when its part was taken."""
+    table, id, time, value = example()
+    first, second, half = make(), make(), len(id) // 2
+    if not hasattr(first, "part"):
+        return
+    parts = []
+    for n, cut in enumerate((half, half + SERIES * 7, half + SERIES * 20)):  # each series a little later
+        done = 0 if n == 0 else cuts[-1]
+        cuts = [*(cuts if n else ()), cut]
+        first.step(batch_of(table, id[done:cut], time[done:cut], value[done:cut]))
+        parts.append((n, {k: np.array(v) for k, v in first.part(n, n + 1).items()}))
+    for n, arrays in reversed(parts):
+        second.restore_part(n, arrays)
+    late = np.arange(half, len(id))
+    late = late[late >= np.array(cuts)[id[late]]]
+    said = second.step(batch_of(table, id[late], time[late], value[late]))
+    whole = _run(make(), [10**9])
+    order = late[np.lexsort((time[late], id[late]))]
+    for c in COLUMNS:
+        assert np.array_equal(getattr(said, c), whole[c][order], equal_nan=True), c
+
+
 def a_state_of_something_else_is_refused(make: Make) -> None:
     try:
         make().restore({"nonsense": np.zeros(3)})
@@ -158,6 +181,7 @@ CASES: tuple[Callable[[Make], None], ...] = (
     the_result_never_depends_on_how_rows_were_cut,
     look_judges_as_step_and_leaves_the_state,
     a_restored_state_goes_on_to_the_bit,
+    a_state_given_back_in_parts_goes_on_to_the_bit,
     a_state_of_something_else_is_refused,
     a_missing_value_is_not_judged,
     a_score_of_one_and_the_band_say_the_same,
