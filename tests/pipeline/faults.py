@@ -67,6 +67,7 @@ class Life:
         self.written = 0
         self.died = threading.Event()
         self._threads: set[threading.Thread] = set()
+        self._hub: Pipeline | None = None
         self._lock = threading.Lock()
         for owner, name in (
             (os, "fdatasync"), (os, "replace"), (os, "open"), (os, "fsync"), (Path, "rename"), (Path, "unlink"),
@@ -79,12 +80,13 @@ class Life:
     def follow(self, hub: Pipeline, left: float) -> None:
         """From now on the threads of this hub die after so many writes."""
         self._threads = {hub._committer._thread, hub._flusher._thread}
-        self.left, self.written = left, 0
+        self._hub, self.left, self.written = hub, left, 0
         self.died.clear()
 
     def _dies_now(self) -> bool:
         with self._lock:
-            if threading.current_thread() not in self._threads:
+            mine = threading.current_thread()  # snapshots have a thread of their own from the first one on
+            if mine not in self._threads and (not self._hub or mine not in self._hub._flusher._slices._writer._threads):
                 return False
             if self.died.is_set():
                 raise Dead

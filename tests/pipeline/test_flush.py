@@ -17,7 +17,7 @@ from almenara.model.alarm import Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import DiskFull, StoreError
 from almenara.model.time import NS
-from almenara.pipeline import flush
+from almenara.pipeline import flush, snapshot
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.judge import Watch
@@ -117,7 +117,7 @@ def test_a_store_that_fails_is_tried_again_and_nothing_is_judged_twice(
         assert hub.counters.value("almenara_rows_judged_total", detector="seasonal") == 50
         twin = Seasonal()
         twin.step(Batch(hub.index, np.zeros(50, np.int32), np.array(times), np.array(values)))
-        np.testing.assert_array_equal(hub._judge.state()["seasonal"]["slots"], twin.state()["slots"])
+        np.testing.assert_array_equal(hub._judge.detectors["seasonal"].state()["slots"], twin.state()["slots"])
         await hub.stop()
 
     asyncio.run(scenario())
@@ -191,7 +191,7 @@ def test_no_snapshot_counts_a_segment_as_seen_whose_anomalies_are_not_in_the_log
         await hub.commit(rows("x", times, values))
         await settled(hub)
         await asyncio.sleep(0.5)  # nothing may happen: there is no condition to wait for
-        assert list((tmp_path / "state").iterdir()) == []
+        assert snapshot.saved(tmp_path / "state") == []
         assert len(list((tmp_path / "log").glob("*.rows"))) == 1
         hub._committer.refusing = None
         await until(lambda: any(p.name.startswith("0000") for p in (tmp_path / "state").iterdir()))
@@ -219,7 +219,7 @@ def test_a_snapshot_is_written_under_a_constant_stream_of_anomalies(
         hub = pipeline(tmp_path, Options(watches=[Watch("w", (), AlwaysOver)]), clock=Clock(NOW))
         await hub.start()
         n = 0
-        while len(list((tmp_path / "state").iterdir())) == 0 or len(list((tmp_path / "log").glob("*.rows"))) > 20:
+        while not snapshot.saved(tmp_path / "state") or len(list((tmp_path / "log").glob("*.rows"))) > 20:
             n += 1
             await hub.commit(rows("x", [NOW - 10**12 + n * NS], [1.0]))
             assert n < 5000

@@ -97,7 +97,7 @@ def test_a_restarted_hub_goes_on_as_if_it_had_never_stopped(tmp_path: Path, grac
         for at in range(first, last, 50):
             await hub.commit(rows("temp", times[at : at + 50], values[at : at + 50]))
             await hub.settle()
-        state = hub._judge.state()["seasonal"]
+        state = hub._judge.detectors["seasonal"].state()
         if stop:
             await hub.stop()
         else:  # the process dies: nothing more is written

@@ -98,7 +98,7 @@ def test_what_is_known_of_counters_goes_with_the_state() -> None:
     index.add([b"requests_total"])
     first, second = Judge(index, [WATCH], Counters()), Judge(index, [WATCH], Counters())
     step(first, 60, 120)
-    second.restore(first.state())
+    second.restore(first.rest(), [(0, first.part(0, 1))])
     assert step(second, 240, at=2)[0].tolist() == [2.0]
 
 

@@ -130,7 +130,7 @@ def cut_rates(rows: list[tuple[int, int, float, bool]], cut: int, kind: np.ndarr
         turned += (at + len(found)).tolist()
         found += [row[2] for row in part] if values is None else values.tolist()
         again = Rates()
-        again.restore(one.state())
+        again.restore_part(0, one.part(0, 4))
         one = again
     return found, turned
 
@@ -188,7 +188,7 @@ def judged_in_parts(values: np.ndarray, size: int, restart_at: int = -1) -> np.n
     for at in range(0, len(values), size):
         if at <= restart_at < at + size:
             again = Judge(index, [WATCH], Counters())
-            again.restore(judge.state())
+            again.restore(judge.rest(), [(0, judge.part(0, 1))])
             judge = again
         part = slice(at, at + size)
         verdict, _ = judge.step(Batch(index, batch.id[part], batch.time[part], batch.value[part]))

@@ -91,12 +91,12 @@ def test_a_chdb_hub_goes_on_and_learns_again(tmp_path: Path) -> None:
             if fingerprint == "a" and not (tmp_path / "store" / "again").exists():
                 await filled(hub)
                 (tmp_path / "store" / "again").touch()
-                expected = hub._judge.state()["seasonal"]["slots"][:2]
+                expected = hub._judge.detectors["seasonal"].state()["slots"][:2]
             else:
                 await hub.start()
                 await hub.commit(rows("x", [NOW], [1.0]))
                 await hub.settle()
-            np.testing.assert_array_equal(hub._judge.state()["seasonal"]["slots"][:2], expected)
+            np.testing.assert_array_equal(hub._judge.detectors["seasonal"].state()["slots"][:2], expected)
             await hub.stop()
 
     asyncio.run(scenario())

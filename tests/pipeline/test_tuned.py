@@ -114,7 +114,7 @@ def test_the_anomalies_that_began_are_held_against_the_budget_across_a_restart()
     assert kept.weeks == pytest.approx(399 * MINUTE_NS / WEEK_NS)
     assert kept.low < kept.rate < kept.high
     other, _ = judge(Budgets([Budget("rain", rain, 1.0), Budget("new", A, 1.0), Budget("load", LOAD, 7.0)]))
-    other.restore(one.state())
+    other.restore(one.rest(), [(0, one.part(0, len(index)))])
     again = {one.name: one for one in other.budgets_kept()}
     assert (again["load"].alerts, again["load"].p_limit, again["new"].alerts) == (2, kept.p_limit, 0)
     other.step(Batch(index, batch.id, batch.time + DAY_NS, batch.value))

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
@@ -23,12 +24,15 @@ from almenara.pipeline.counters import Counters
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.judge import Judge, empty_verdict
+from almenara.pipeline.learned import rest_of
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.made import Made, Waiter, tell
 from almenara.pipeline.memory import give_back_memory
 from almenara.pipeline.recent import Accountant
 from almenara.pipeline.relearn import first_times, relearn
 from almenara.pipeline.segment import Segment, path_of
+from almenara.pipeline.slices import Slices
+from almenara.pipeline.snapshot import Seen
 from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Store
 
@@ -78,15 +82,6 @@ class Alarms(Protocol):
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
 
 
-@dataclass(slots=True)
-class _Taken:
-    """What a snapshot will hold. It is written once rows that judging made until then are in the log."""
-
-    about: snapshot.About
-    state: snapshot.State
-    made: Sequence[Made]
-
-
 class Flusher:
     """Holds the store's writing side, the detectors' and the alarms' state; nobody else touches them."""
 
@@ -106,7 +101,9 @@ class Flusher:
         self._done: deque[tuple[int, int]] = deque()  # (seq, rows) judged, their log files kept until a snapshot
         self._last_seq = 0
         self._made: deque[Made] = deque()  # rows that judging made and that are not stored yet
-        self._taken: _Taken | None = None
+        self._seen = Seen(0)  # the segments that the judge had seen when this began
+        rest = partial(rest_of, judge, alarms)
+        self._slices = Slices(folder.state, self._about, judge.part, rest, committer.wake)
         self._unsaved = False  # whether anything was learned since the last snapshot
         self._snapshot_s = self._ticked_s = self._maintained_s = time.monotonic()
         self._sized_s = -SIZE_S
@@ -124,9 +121,10 @@ class Flusher:
 
     # --- called from other threads
 
-    def start(self, stored_series: int, judged_seq: int, left_over: Iterable[Segment] = ()) -> None:
-        """Begin. The store has so many series; all up to segment `judged_seq` is judged; a former run left these."""
-        self._stored_series, self._last_seq, self._left_over = stored_series, judged_seq, deque(left_over)
+    def start(self, stored_series: int, seen: Seen, left_over: Iterable[Segment] = ()) -> None:
+        """Begin. The store has so many series; the judge has seen these segments; a former run left those."""
+        self._stored_series, self._seen, self._left_over = stored_series, seen, deque(left_over)
+        self._last_seq = seen.seq
         self._thread.start()
 
     @property
@@ -178,14 +176,14 @@ class Flusher:
             self._catch_up()
             while not (self._stopping.is_set() and not self._committer.has_closed):
                 self._round()
-            self._taken = None  # the last one covers more
-            self._housekeep(self._snapshot)
+            self._housekeep(self._last_snapshot)
         except _Stopped:
             pass
         except BaseException as error:
             ended = StoreError(f"storing and judging has ended: {error!r}")
             self._failed(error)
         finally:
+            self._slices.close()
             self._accountant.close()
             self._end(ended)
 
@@ -199,7 +197,6 @@ class Flusher:
     def _catch_up(self) -> None:
         """Store again what a former run left, as it was; have detectors that know nothing learn from the store; judge
         what the snapshot had not seen. Who reads while they learn sees all rows, not all judged."""
-        judged = self._last_seq
         for segment in self._left_over:
             self._until_kept(self.store, segment)
         self._housekeep(self._measure_store)
@@ -207,14 +204,18 @@ class Flusher:
             self._housekeep(self._relearn)
         while self._left_over:
             segment = self._left_over.popleft()
-            if segment.seq <= judged:
-                self._done.append((segment.seq, segment.n))
-                self._unsaved = True
-            else:
+            if segment.seq > self._seen.seq:
                 self.flush(segment)
+                continue
+            if segment.seq > self._seen.least:
+                id, time, value = segment.sorted()
+                new = self._seen.not_by(id, segment.seq)
+                self._judge.learn_left(Batch(self._index, id[new], time[new], value[new]))
+            self._done.append((segment.seq, segment.n))
+            self._unsaved = True
 
     def _relearn(self) -> None:
-        before = first_times((s for s in self._left_over if s.seq > self._last_seq), len(self._index))
+        before = first_times(self._left_over, self._seen, len(self._index))
 
         def go_on() -> bool:
             self._answer_waiters()
@@ -236,6 +237,8 @@ class Flusher:
         if time.monotonic() - self._ticked_s >= TICK_S:
             self._ticked_s = time.monotonic()
             self._every_second()
+        if self._slices.is_taking:
+            self._housekeep(lambda: self._saved(self._slices.turn(list(self._made))))
 
     def _run_errand(self, do: Callable[[], Sequence[Transition]], done: Future[None]) -> None:
         try:
@@ -345,8 +348,9 @@ class Flusher:
         self._say(self._decided(self._alarms.tick, self._clock()))
         self.store_made(())
         wait_s = SNAPSHOT_S if sum(n for _, n in self._done) < SNAPSHOT_ROWS else 2 * RETRY_S
-        if self._taken or (self._unsaved and now - self._snapshot_s >= wait_s):
-            self._housekeep(self._snapshot)
+        if self._unsaved and now - self._snapshot_s >= wait_s and not self._slices.is_taking:
+            self._snapshot_s = now
+            self._slices.begin()
         if now - self._maintained_s >= MAINTAIN_S:
             self._maintained_s = now
             self._housekeep(self._store.maintain)
@@ -367,46 +371,24 @@ class Flusher:
         except (AlmenaraError, OSError) as error:
             log.warning("%s", error)
 
-    def _snapshot(self) -> None:
-        """Write down what was learned; the log files that it covers are then not needed any more.
-
-        What is learned is taken at one moment and written at a later one, when rows that judging had made by then are
-        committed: after a crash nobody would make them again.
-        """
+    def _last_snapshot(self) -> None:
         self.store_made(())
-        if self._taken is None and self._unsaved:
-            self._taken = _Taken(self._about(), self._learned(), list(self._made))
-        if (taken := self._taken) is None or not all(one.is_kept for one in taken.made):
+        if self._unsaved:
+            self._saved(self._slices.whole(list(self._made)))
+
+    def _saved(self, about: snapshot.About | None) -> None:
+        """A snapshot of this is on disk: log files that all of its slices have seen are not needed any more."""
+        if about is None:
             return
-        self._taken, self._snapshot_s = None, time.monotonic()
-        snapshot.save(self._folder.state, taken.about, taken.state)
-        self._unsaved = self._last_seq > taken.about.seq
-        while self._done and self._done[0][0] <= taken.about.seq:
+        least = about.seen.least
+        self._unsaved = self._last_seq > least
+        while self._done and self._done[0][0] <= least:
             path_of(self._folder.log, self._done.popleft()[0]).unlink(missing_ok=True)
 
     def _about(self) -> snapshot.About:
         n = len(self._index)
         offsets, keys = dict(self._committer.offsets), self._index.keys.checksum(n) or 0
         return snapshot.About(self._last_seq, offsets, self._fingerprint, n, keys)
-
-    def _learned(self) -> snapshot.State:
-        learned = {f"judge {name}": arrays for name, arrays in self._judge.state().items()}
-        try:
-            return learned | {"alarms": self._alarms.state()}
-        except Exception as error:  # what detectors learned is worth keeping all the same
-            log.warning("how alarms are inside is not written down: %r", error)
-            return learned
-
-    def restore(self, state: snapshot.State) -> None:
-        """Go on from what a snapshot holds; before `start`."""
-        judged = {name[6:]: arrays for name, arrays in state.items() if name.startswith("judge ")}
-        if "" in judged:
-            self._judge.restore(judged)
-        try:
-            if inside := state.get("alarms"):
-                self._alarms.restore(inside)
-        except (ValueError, KeyError) as error:
-            log.warning("alarms do not take up how they were inside: %s", error)
 
 
 class _Stopped(Exception):

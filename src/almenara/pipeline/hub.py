@@ -41,6 +41,7 @@ from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.intake import UNDECODABLE, Intake
 from almenara.pipeline.judge import Judge, Watch
 from almenara.pipeline.keys import AlreadyKept
+from almenara.pipeline.learned import go_on
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.notes import Notes
@@ -143,7 +144,7 @@ class Pipeline:
         for keys in self.store.series_keys():
             self.index.add(keys)
         stored = len(self.index)
-        about, state = snapshot.load(self.folder.state, self.options.fingerprint, self.index.keys.checksum)
+        about, saved = snapshot.load(self.folder.state, self.options.fingerprint, self.index.keys.checksum)
         left, offsets, seq = self._left_over(about)
         self._committer = Committer(
             self.folder.log, self.index, self.options.limits, self.clock, self.counters, self.ledger, seq + 1,
@@ -153,21 +154,21 @@ class Pipeline:
         take_up(self.index, self._committer.series_log)
         for segment in left:
             self._check_series(segment)
-        self._judge = Judge(
-            self.index, self.options.watches, self.counters, self.metadata, self.options.budgets
-        )  # fmt: skip
+        judge = go_on(saved, self._new_judge, self.alarms) if saved is not None else None
+        self._judge = judge or self._new_judge()
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
         )  # fmt: skip
-        if state is not None:
-            self._flusher.restore(state)
         self._readers = Readers(self.store)
         self._decoding = ThreadPoolExecutor(DECODERS, "decode", name_thread)
         self.counters.sample(self._sampled)
         self.counters.sample_by(self._sampled_ledger)
-        self._flusher.start(stored, about.seq, left)
+        self._flusher.start(stored, snapshot.Seen(about.seq) if judge is None else about.seen, left)
         self._committer.start()
+
+    def _new_judge(self) -> Judge:
+        return Judge(self.index, self.options.watches, self.counters, self.metadata, self.options.budgets)
 
     def _left_over(self, about: snapshot.About) -> tuple[deque[Segment], dict[str, int], int]:
         """Segments of a former run; up to where each bus was read; and the highest seq that was ever given."""

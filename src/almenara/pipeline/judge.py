@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,13 +15,14 @@ from almenara.alarm.rules import NOT_OURS
 from almenara.analysis.alerts import Anomalies
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
-from almenara.model.series import SeriesTable, encode_key
+from almenara.model.series import SeriesTable
+from almenara.pipeline.anomalies import AnomalySeries, grown
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.kinds import HISTOGRAM, Kinds, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
-from almenara.pipeline.parts import rows_of
+from almenara.pipeline.parts import Rows, rows_of
 from almenara.pipeline.rates import Rates, rated, step_in_turns
 from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
@@ -29,11 +30,8 @@ from almenara.plugin.contracts import Detector
 from almenara.plugin.options import Option
 from almenara.query import Matcher
 
-#: Names of the rows that judging makes. They are not judged themselves, and neither are the figures of hub and agent:
-#: most are totals, and an alarm would raise the next one.
-ANOMALY_NAMES = ("anomaly", "anomaly_yhat", "anomaly_lower", "anomaly_upper")
-
 NEVER = np.iinfo(np.int64).min
+Arrays = Mapping[str, Mapping[str, np.ndarray]]
 COLUMNS = ("score", "yhat", "lower", "upper", "share", "cause")
 #: History that a detector needs which does not say how much.
 WARMUP_S = 28 * 86_400.0
@@ -110,13 +108,10 @@ def _select(id, mask, on_time, mine):  # type: ignore[no-untyped-def]
     return count
 
 
-def grown(array: np.ndarray, n: int, fill: float) -> np.ndarray:
-    """`array`, made at least n long with `fill`."""
-    if len(array) >= n:
-        return array
-    new = np.full(max(n, len(array) * 3 // 2), fill, array.dtype)
-    new[: len(array)] = array
-    return new
+def _placed(array: np.ndarray, first: int, some: np.ndarray, fill: float) -> np.ndarray:
+    array = grown(array, first + len(some), fill)
+    array[first : first + len(some)] = some
+    return array
 
 
 class Judge:
@@ -139,9 +134,10 @@ class Judge:
         self._late_s = 0.0  # when the latest of them came
         self._over = {w.name: np.zeros(0, np.bool_) for w in watches}  # whether that row was over the limit
         self._anomaly = Anomalies()  # that each series is in
-        self._made = {w.name: _AnomalySeries(index, w.name) for w in watches}
+        self._made = {w.name: AnomalySeries(index, w.name) for w in watches}
         self._makers = {w.name: w.make for w in watches}
         self.blank = [w.name for w in watches]  # detectors that went on from no snapshot
+        self._whole: set[str] = set()  # detectors that went on from what `rest` gave
         self.problems: dict[str, str] = {}  # detectors out of service, and why
         # Verdict.cause points into the causes of all detectors, one list after the other.
         self.causes = Causes.of((name, detector.causes) for name, detector in self.detectors.items())
@@ -152,31 +148,10 @@ class Judge:
         Rows not after the last judged time of their series are late: NaN, counted. Also returns the rows to store:
         scores over the limit and the first one back under it, with their evidence.
         """
-        n = len(self._index)
-        self._last = grown(self._last, n, NEVER)
-        on_time = np.empty(len(batch), np.bool_)
-        if late := _mark(batch.id, batch.time, self._last, on_time):
-            self._counters.add("almenara_rows_late_total", late)
-            self._note_late(batch.id[~on_time])
-        if len(changed := self.kinds.changed()):
-            self.ask_again(changed)
-        kind = self.kinds.of()
-        rates, turned = self._rates.of(batch, on_time, kind)
-        if rates is not None:
-            batch = Batch(batch.series, batch.id, batch.time, rates)
-        several = kind != HISTOGRAM
+        batch, rates, on_time, turned = self._as_judged(batch)
         verdict: Verdict | None = None
         made = []
-        for name in tuple(self.detectors):
-            mine = np.empty(len(batch), np.bool_)
-            count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
-            if not count:
-                continue
-            rows = rows_of(mine, count)
-            judged = rows.take(batch)
-            turns = turned if not len(turned) else np.flatnonzero(np.isin(rows.positions(), turned))
-            if (said := self._ask(name, judged, turns)) is None:
-                continue
+        for name, rows, judged, said in self._said(tuple(self.detectors), batch, on_time, turned):
             if first := self.causes.first(name):
                 said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
@@ -190,6 +165,46 @@ class Judge:
         if self.budgets.all:
             self.budgets.step(batch.id, batch.time, batch.value, np.flatnonzero(nth == 1), self._budget_groups)
         return replace(verdict, value=rates, nth=nth), [b for b in made if len(b)]
+
+    def learn_left(self, batch: Batch) -> None:
+        """Learn rows that were judged before `rest` was taken and after the slices of their series were; ordered by
+        (id, time). What was made of them is on disk, and what was taken whole knows them."""
+        batch, _, on_time, turned = self._as_judged(batch)
+        names = tuple(name for name in self.detectors if name not in self._whole)
+        for name, _, judged, said in self._said(names, batch, on_time, turned):
+            if name in self.blank:
+                self._anomalies(name, judged, said)  # moves on whether its series are over the limit
+
+    def _as_judged(self, batch: Batch) -> tuple[Batch, np.ndarray | None, np.ndarray, np.ndarray]:
+        """(the rows as detectors see them; their values, None where these are as they came; which are on time; in which
+        a series turned out to be a counter, or to be none)."""
+        self._last = grown(self._last, len(self._index), NEVER)
+        on_time = np.empty(len(batch), np.bool_)
+        if late := _mark(batch.id, batch.time, self._last, on_time):
+            self._counters.add("almenara_rows_late_total", late)
+            self._note_late(batch.id[~on_time])
+        if len(changed := self.kinds.changed()):
+            self.ask_again(changed)
+        rates, turned = self._rates.of(batch, on_time, self.kinds.of())
+        if rates is not None:
+            batch = Batch(batch.series, batch.id, batch.time, rates)
+        return batch, rates, on_time, turned
+
+    def _said(
+        self, names: Sequence[str], batch: Batch, on_time: np.ndarray, turned: np.ndarray
+    ) -> Iterator[tuple[str, Rows, Batch, Verdict]]:
+        """Of each detector, the rows that it selects, as places and as a batch, and what it says of them."""
+        several = self.kinds.of() != HISTOGRAM
+        for name in names:
+            mine = np.empty(len(batch), np.bool_)
+            count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
+            if not count:
+                continue
+            rows = rows_of(mine, count)
+            judged = rows.take(batch)
+            turns = turned if not len(turned) else np.flatnonzero(np.isin(rows.positions(), turned))
+            if (said := self._ask(name, judged, turns)) is not None:
+                yield name, rows, judged, said
 
     def _budget_groups(self) -> np.ndarray:
         return self._budget_of.of(self._index)
@@ -232,42 +247,60 @@ class Judge:
 
     # --- going on after a restart
 
-    def state(self) -> dict[str, dict[str, np.ndarray]]:
-        """What is learned, as arrays, by detector; under "" what judging itself knows."""
+    def part(self, first: int, end: int) -> dict[str, dict[str, np.ndarray]]:
+        """What is learned of series first to end - 1, as arrays, by detector; under "" what judging itself knows.
+        Only of detectors that have `part`."""
+        own = {"last": self._last[first:end].copy(), "late": self._late[first:end].copy()}
+        mine = [name for name, detector in self.detectors.items() if hasattr(detector, "part")]
+        return {"": own | self._rates.part(first, end)} | self._taken(mine, lambda one: one.part(first, end))
+
+    def rest(self) -> dict[str, dict[str, np.ndarray]]:
+        """All that `part` does not give, of the present moment."""
         own = (
-            {"last": self._last.copy(), "late": self._late.copy()}
-            | self._rates.state()
-            | {f"anomaly_{name}": column for name, column in self._anomaly.state().items()}
+            {f"anomaly_{name}": column for name, column in self._anomaly.state().items()}
             | self.budgets.state()
             | {f"over_{name}": over.copy() for name, over in self._over.items()}
         )
-        found = {"": own}
-        for name, detector in tuple(self.detectors.items()):
+        whole = [name for name, detector in self.detectors.items() if not hasattr(detector, "part")]
+        return {"": own} | self._taken(whole, lambda one: one.state())
+
+    def _taken(self, names: Sequence[str], take: Callable[[Any], Any]) -> dict[str, dict[str, np.ndarray]]:
+        found = {}
+        for name in names:
             try:
-                found[name] = detector.state()
+                found[name] = take(self.detectors[name])
             except Exception as error:  # as in `_ask`
                 self._retire(name, error)
         return found
 
-    def restore(self, state: Mapping[str, Mapping[str, np.ndarray]]) -> None:
-        """Go on from what `state` gave. Detectors for which it has nothing, or that refuse it, stay `blank`."""
-        self._last = np.array(state[""]["last"], np.int64)
-        self._late = np.array(state[""].get("late", ()), np.int64)
-        self._rates.restore(state[""])
-        if "anomaly_rows" in state[""]:
-            self._anomaly.restore(state[""]["anomaly_rows"], state[""]["anomaly_calm"])
-        self.budgets.restore(state[""])
-        for name, detector in self.detectors.items():
-            over = state[""].get(f"over_{name}")
-            self._over[name] = np.zeros(0, np.bool_) if over is None else np.array(over, np.bool_)
-            if name not in state:
-                continue
-            try:
-                detector.restore(state[name])
-                self.blank.remove(name)
-            except Exception as error:  # the contract says ValueError; other arrays may make it anything
-                log.warning("detector %s does not take up what was learned: %s", name, error)
-                self.detectors[name] = self._makers[name]()
+    def restore(self, rest: Arrays, parts: Iterable[tuple[int, Arrays]]) -> None:
+        """Go on from what `rest` gave and `part`, each with its first series; before the first step. Detectors for
+        which not all of these have something, or that refuse it, stay `blank`. Raises ValueError or KeyError where what
+        judging itself knows does not fit; this judge is then of no use any more."""
+        own = rest[""]
+        self._anomaly.restore(own["anomaly_rows"], own["anomaly_calm"])
+        self.budgets.restore(own)
+        self._over = {name: np.array(own.get(f"over_{name}", ()), np.bool_) for name in self.detectors}
+        self._whole = {name for name in self.detectors if name in rest and self._took(name, "restore", rest[name])}
+        going = [name for name in self.detectors if name not in self._whole]
+        for first, part in parts:
+            self._last = _placed(self._last, first, part[""]["last"], NEVER)
+            self._late = _placed(self._late, first, part[""]["late"], 0)
+            self._rates.restore_part(first, part[""])
+            going = [name for name in going if self._took(name, "restore_part", first, part.get(name))]
+        self.blank = [name for name in self.detectors if name not in self._whole and name not in going]
+
+    def _took(self, name: str, method: str, *given: Any) -> bool:
+        """Whether a detector goes on from this; else it is one that has learned nothing."""
+        try:
+            if given[-1] is None:
+                raise ValueError("there is nothing of it")
+            getattr(self.detectors[name], method)(*given)
+            return True
+        except Exception as error:  # the contract says ValueError; other arrays may make it anything
+            log.warning("detector %s does not take up what was learned: %s", name, error)
+            self.detectors[name] = self._makers[name]()
+            return False
 
     def kinds_now(self, ids: np.ndarray) -> np.ndarray:
         """uint8[k]: what these series are, by what was told and what was found; from any thread."""
@@ -351,27 +384,3 @@ class Judge:
         again = Anomalies()
         again.step(batch.id, said.score)
         self._anomaly.adopt(ids, again)
-
-
-class _AnomalySeries:
-    """The series that hold what a detector found, made when a series has its first anomaly."""
-
-    def __init__(self, index: SeriesIndex, detector: str):
-        self._index, self._detector = index, detector
-        self._table = SeriesTable()
-        self._first = np.full(0, -1, np.int32)  # by series: id of its `anomaly` in the table; the others follow it
-
-    def rows(self, judged: Batch, said: Verdict, rows: np.ndarray) -> Batch:
-        ids = judged.id[rows]
-        self._first = grown(self._first, len(self._index), -1)
-        for id in np.unique(ids[self._first[ids] < 0]).tolist():
-            self._first[id] = self._add(id)
-        columns = [said.score[rows], said.yhat[rows], said.lower[rows], said.upper[rows]]
-        made = (self._first[ids][None, :] + np.arange(4, dtype=np.int32)[:, None]).ravel()
-        return Batch(self._table, made.astype(np.int32), np.tile(judged.time[rows], 4), np.concatenate(columns))
-
-    def _add(self, id: int) -> int:
-        series = self._index[id]
-        labels = dict(series.labels) | {"of": series.name, "detector": self._detector}
-        first, *_ = (self._table.intern(encode_key(name, labels)) for name in ANOMALY_NAMES)
-        return first

@@ -157,16 +157,16 @@ class Rates:
         for name, array in self._by_series.items():
             array[ids[local]] = theirs[name][local]
 
-    def state(self) -> dict[str, np.ndarray]:
-        """As arrays, by series."""
-        return {f"counter_{name}": array.copy() for name, array in self._by_series.items()}
+    def part(self, first: int, end: int) -> dict[str, np.ndarray]:
+        """What is known of series first to end - 1, as arrays; of the last ones there may be nothing yet."""
+        return {f"counter_{name}": array[first:end].copy() for name, array in self._by_series.items()}
 
-    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Go on from what `state` gave; from nothing where it has nothing."""
-        self._reserve(len(arrays.get("counter_time", ())))
+    def restore_part(self, first: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `part` gave."""
+        self._reserve(first + len(arrays["counter_time"]))
         for name, array in self._by_series.items():
-            if (kept := arrays.get(f"counter_{name}")) is not None:
-                array[: len(kept)] = kept
+            kept = arrays[f"counter_{name}"]
+            array[first : first + len(kept)] = kept
 
 
 def rated(batch: Batch, kind: np.ndarray) -> tuple[Batch, np.ndarray, Rates]:

@@ -10,9 +10,11 @@ import numpy as np
 
 from almenara.model.batch import Batch
 from almenara.model.time import DAY_NS, NS
+from almenara.pipeline.anomalies import grown
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.judge import Judge, grown
+from almenara.pipeline.judge import Judge
 from almenara.pipeline.segment import Segment
+from almenara.pipeline.snapshot import Seen
 from almenara.plugin.contracts import Selection, Store, StoreReader
 
 log = logging.getLogger(__name__)
@@ -26,12 +28,14 @@ _COUNT_SERIES = 10_000
 FOREVER = np.iinfo(np.int64).max
 
 
-def first_times(segments: Iterable[Segment], n: int) -> np.ndarray:
-    """int64[n]: the earliest time of each series in these segments, which are judged afterwards."""
+def first_times(segments: Iterable[Segment], seen: Seen, n: int) -> np.ndarray:
+    """int64[n]: the earliest time of each series in these segments, of rows that are still to be judged."""
     first = np.full(n, FOREVER, np.int64)
     for segment in segments:
-        rows = slice(0, segment.n)
-        np.minimum.at(first, segment.columns.id[rows], segment.columns.time[rows])
+        if segment.seq > seen.least:
+            id, time = segment.columns.id[: segment.n], segment.columns.time[: segment.n]
+            new = seen.not_by(id, segment.seq)
+            np.minimum.at(first, id[new], time[new])
     return first
 
 

@@ -73,7 +73,7 @@ class Tuned:
         if hasattr(detector, "adopt"):
             self.adopt = self._adopt
         if hasattr(detector, "part"):
-            self.part, self.restore_part = detector.part, detector.restore_part
+            self.part, self.restore_part = detector.part, detector.restore_part  # type: ignore[attr-defined]
 
     def step(self, batch: Batch) -> Verdict:
         """Judge each row against what came before it, then learn it."""

@@ -11,6 +11,7 @@ them all.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -116,16 +117,14 @@ def a_state_given_back_in_parts_goes_on_to_the_bit(make: Make) -> None:
     first, second, half = make(), make(), len(id) // 2
     if not hasattr(first, "part"):
         return
-    parts = []
-    for n, cut in enumerate((half, half + SERIES * 7, half + SERIES * 20)):  # each series a little later
-        done = 0 if n == 0 else cuts[-1]
-        cuts = [*(cuts if n else ()), cut]
+    cuts, parts = np.array([half, half + SERIES * 7, half + SERIES * 20]), []  # each series a little later
+    for n, (done, cut) in enumerate(pairwise([0, *cuts.tolist()])):
         first.step(batch_of(table, id[done:cut], time[done:cut], value[done:cut]))
         parts.append((n, {k: np.array(v) for k, v in first.part(n, n + 1).items()}))
     for n, arrays in reversed(parts):
-        second.restore_part(n, arrays)
+        second.restore_part(n, arrays)  # type: ignore[attr-defined]
     late = np.arange(half, len(id))
-    late = late[late >= np.array(cuts)[id[late]]]
+    late = late[late >= cuts[id[late]]]
     said = second.step(batch_of(table, id[late], time[late], value[late]))
     whole = _run(make(), [10**9])
     order = late[np.lexsort((time[late], id[late]))]
