@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from almenara.model.batch import Batch, Verdict
@@ -95,3 +97,18 @@ def test_relearning_reads_in_pieces_of_a_bounded_size() -> None:
     found = [(ids.tolist(), since) for ids, since in packed(id, day, many, -7)]
     assert found == [([0, 1], -7), ([3], 2), ([2], -7)]
     assert list(packed(id[:0], day[:0], many[:0], 0)) == []
+
+
+def test_series_that_come_while_rows_are_judged_do_no_harm() -> None:
+    one = judge(("a", "", 2.0), ("b", '{n="1"}', 3.0))
+    for selector in one._selectors.values():
+        mask = selector.mask
+
+        def grows(mask: Callable[[], np.ndarray] = mask) -> np.ndarray:
+            one._index.add([b"new" + bytes(str(len(one._index)), "ascii")])
+            return mask()
+
+        selector.mask = grows  # type: ignore[method-assign]
+    verdict, _ = one.step(rows(one, 5, 5, 5, 5))
+    assert verdict.score.tolist() == [2.0, 3.0, 2.0, 2.0]
+    assert one.selected("b").tolist() == [1]

@@ -194,10 +194,9 @@ class Judge:
         self, names: Sequence[str], batch: Batch, on_time: np.ndarray, turned: np.ndarray
     ) -> Iterator[tuple[str, Rows, Batch, Verdict]]:
         """Of each detector, the rows that it selects, as places and as a batch, and what it says of them."""
-        several = self.kinds.of() != HISTOGRAM
         for name in names:
             mine = np.empty(len(batch), np.bool_)
-            count = _select(batch.id, self._selectors[name].mask() & several, on_time, mine)
+            count = _select(batch.id, self._judged_by(name), on_time, mine)
             if not count:
                 continue
             rows = rows_of(mine, count)
@@ -312,7 +311,13 @@ class Judge:
 
     def selected(self, name: str) -> np.ndarray:
         """int32[k]: the series that a detector judges."""
-        return np.flatnonzero(self._selectors[name].mask() & (self.kinds.of() != HISTOGRAM)).astype(np.int32)
+        return np.flatnonzero(self._judged_by(name)).astype(np.int32)
+
+    def _judged_by(self, name: str) -> np.ndarray:
+        """bool[series]: which ones a detector judges."""
+        mask, kind = self._selectors[name].mask(), self.kinds.of()
+        n = min(len(mask), len(kind))  # the index may have grown between the two, by series of later rows
+        return mask[:n] & (kind[:n] != HISTOGRAM)
 
     def learn(self, name: str, batch: Batch) -> None:
         """Have one detector learn rows of the past, ordered by (id, time), all that there are of their series; nothing
