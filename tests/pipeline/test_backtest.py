@@ -57,7 +57,7 @@ def stored() -> Stored:
 
 def straight(stored: Stored, p_limit: float) -> tuple[int, int]:
     """(anomalies, rows over the limit) of the gauges, by the detector alone, over warm-up and all."""
-    warm = stored.time >= stored.start - Seasonal.warmup_s * NS
+    warm = stored.time >= stored.start - Seasonal().warmup_s * NS
     time = np.tile(stored.time[warm], 3)
     ids = np.repeat(np.arange(3, dtype=np.int32), int(warm.sum()))
     score = Seasonal(p_limit=p_limit).step(Batch(SeriesTable(), ids, time, stored.value[:3, warm].ravel())).score
