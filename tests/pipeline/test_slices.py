@@ -155,22 +155,23 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(slices, "SLICE_SERIES", 4)
 
 
-@pytest.mark.parametrize("seed", range(4))
 def test_a_hub_that_dies_at_any_write_goes_on_from_its_slices_to_the_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rng = random.Random(seed)
     at_once(monkeypatch)
     life = Life(monkeypatch)
     expected = asyncio.run(uninterrupted(tmp_path / "whole"))
-    found, deaths, uneven = asyncio.run(interrupted(tmp_path / "parts", life, rng))
-    assert deaths > 0
-    assert uneven > 0
-    for name, slots in expected[1].items():
-        assert found[1][name] == slots, name
-    assert found[0] == expected[0]
-    assert found[2] == expected[2]
     assert len(expected[0]) > 9 * N - 150  # rows, and anomalies
+    deaths, uneven = 0, 0
+    for seed in range(4):
+        found, died, differed = asyncio.run(interrupted(tmp_path / f"parts{seed}", life, random.Random(seed)))
+        deaths, uneven = deaths + died, uneven + differed
+        for name, slots in expected[1].items():
+            assert found[1][name] == slots, (seed, name)
+        assert found[0] == expected[0], seed
+        assert found[2] == expected[2], seed
+    assert deaths > 4
+    assert uneven > 0  # how many slices there are when a hub dies is a matter of threads
 
 
 @pytest.mark.parametrize("what", ["slice", "rest", "format"])

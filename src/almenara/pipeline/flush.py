@@ -103,7 +103,9 @@ class Flusher:
         self._made: deque[Made] = deque()  # rows that judging made and that are not stored yet
         self._seen = Seen(0)  # the segments that the judge had seen when this began
         rest = partial(rest_of, judge, alarms)
-        self._slices = Slices(folder.state, self._about, judge.part, rest, committer.wake)
+        self._slices = Slices(
+            folder.state, lambda: (self._last_seq, len(index)), self._about, judge.part, rest, committer.wake
+        )
         self._unsaved = False  # whether anything was learned since the last snapshot
         self._snapshot_s = self._ticked_s = self._maintained_s = time.monotonic()
         self._sized_s = -SIZE_S
@@ -165,6 +167,7 @@ class Flusher:
         self._stopping.set()
         self._committer.wake()
         self._thread.join(timeout_s)
+        self._slices.give_up()
         return not self._thread.is_alive()
 
     # --- the thread
@@ -385,8 +388,7 @@ class Flusher:
         while self._done and self._done[0][0] <= least:
             path_of(self._folder.log, self._done.popleft()[0]).unlink(missing_ok=True)
 
-    def _about(self) -> snapshot.About:
-        n = len(self._index)
+    def _about(self, n: int) -> snapshot.About:
         offsets, keys = dict(self._committer.offsets), self._index.keys.checksum(n) or 0
         return snapshot.About(self._last_seq, offsets, self._fingerprint, n, keys)
 

@@ -17,23 +17,26 @@ from almenara.pipeline.made import Made
 from almenara.pipeline.snapshot import About, State
 from almenara.pipeline.threads import name_thread
 
-#: Series whose state is copied between two segments: with the default detector about 35 MB, some ms.
-SLICE_SERIES = 16_384
+#: Series whose state is copied between two segments: with the default detector 17 MB, some ms. Whoever syncs something
+#: else to the same disk, as each commit does, waits for a slice that is being written.
+SLICE_SERIES = 8192
 
 
 class Slices:
     """The snapshot that is being taken; for the flush thread."""
 
     def __init__(
-        self, folder: Path, about: Callable[[], About], part: Callable[[int, int], State], rest: Callable[[], State],
-        written: Callable[[], None],
+        self, folder: Path, now: Callable[[], tuple[int, int]], about: Callable[[int], About],
+        part: Callable[[int, int], State], rest: Callable[[], State], written: Callable[[], None],
     ):  # fmt: skip
-        """about: what a snapshot of this moment is of; part: what is known of series first to end - 1, rest: all else,
+        """now: the segment judged last, how many series there are; about: what a snapshot of this moment, and so many
+        series, is of; part: what is known of series first to end - 1, rest: all else,
         both as copies; written: called, from another thread, when there is something to do again."""
-        self._folder, self._about, self._part, self._take_rest = folder, about, part, rest
+        self._folder, self._now, self._about, self._part, self._take_rest = folder, now, about, part, rest
         self._written = written
         self._writer = ThreadPoolExecutor(1, "snapshot", name_thread)
         self._writing: Future[None] | None = None
+        self._given_up = False
         self._forget()
 
     def _forget(self) -> None:
@@ -76,9 +79,9 @@ class Slices:
         return None
 
     def whole(self, made: Sequence[Made]) -> About | None:
-        """Take one now and wait for it; None while `made` is not committed."""
+        """Take one now and wait for it; None while `made` is not committed, and where it was given up."""
         self.begin()
-        while self.is_taking:
+        while self.is_taking and not self._given_up:
             if self._writing is not None:
                 wait([self._writing])
             elif self._rest is not None:
@@ -87,19 +90,23 @@ class Slices:
                 return about
         return None
 
+    def give_up(self) -> None:
+        """From any thread: end `whole` after the slice that is being written."""
+        self._given_up = True
+
     def close(self) -> None:
         """Wait for what is being written."""
         self._writer.shutdown()
 
     def _take(self, made: Sequence[Made]) -> None:
         """Copy the next slice; with the last one all that is not by series."""
-        now = self._about()
+        seq, series = self._now()
         first = self._parts[-1][1] if self._parts else 0
-        end = min(first + SLICE_SERIES, now.series)
+        end = min(first + SLICE_SERIES, series)
         part = self._part(first, end)
-        self._parts.append((first, end, now.seq))
-        if end == now.series:
-            self._rest = replace(now, parts=self._parts), self._take_rest(), list(made)
+        self._parts.append((first, end, seq))
+        if end == series:
+            self._rest = replace(self._about(series), parts=self._parts), self._take_rest(), list(made)
         self._write(snapshot.save_part, self._folder, len(self._parts) - 1, part)
 
     def _write(self, do: Callable[..., None], *arguments: object) -> None:
