@@ -730,6 +730,88 @@ class _Own:
         series.ref_rows = min(series.ref_rows, 30)
 
 
+class _Roots:
+    """Between which roots deviations of a series are seen; `series` is the _Season it belongs to."""
+
+    def __init__(self, series: Any):
+        self.series, self.root, self.rows, self.sizes, self.level, self.bent = series, 0, 0, [0.0] * 3, 0.0, 0.0
+
+    def mean(self) -> float:
+        return self.series.level + self.series.centre
+
+    def ground(self, expected: float) -> float:
+        little = 0.375 / 10.0**self.series.decimals if self.series.decimals < 7 else 0.0
+        return max(expected, self.mean() / 8, 1e-300) + little
+
+    def bend(self, d: float, f: float, root: int | None = None) -> float:
+        root = self.root if root is None else root
+        if root <= 0:
+            return d
+        n, of = 2 * root, 1 + d / f
+        return n * f * (of ** (1 / n) - 1) if of > 0 else d + f - n * f
+
+    def straight(self, a: float, f: float) -> float:
+        if self.root <= 0:
+            return a
+        n = 2 * self.root
+        of = 1 + a / (n * f)
+        return f * (of**n - 1) if of > 0 else a + n * f - f
+
+    def spread(self, expected: float, root: int | None = None) -> float:
+        root = self.root if root is None else root
+        if root <= 0 or self.mean() <= 0:
+            return 1.0
+        return max(expected / self.mean(), 1 / 8) ** (root / 2)
+
+    def see(self, expected: float, d: float, raw: float, outside: bool) -> None:
+        series, mean = self.series, self.mean()
+        if raw < 0 and not outside:
+            self.root = -1
+        if series.rows % 16 or not series.known or series.streak or self.root < 0 or mean <= 0:
+            return
+        if series.decimals < 7 and expected * 10.0**series.decimals < 2:
+            return
+        self.rows = min(self.rows + 1, 256)
+        f = self.ground(expected)
+        for k in range(3):
+            away = abs(self.bend(d, f, k)) / self.spread(expected, k)
+            away = min(away, 8 * self.sizes[k]) if self.rows > 16 else away
+            self.sizes[k] = _single(self.sizes[k] + (away - self.sizes[k]) / self.rows)
+        self.level = _single(self.level + (math.log(f / mean) - self.level) / self.rows)
+        self.bent = _single(self.bent + (_clip(math.log(max(1 + d / f, 1e-9)), math.log(4)) - self.bent) / self.rows)
+
+    def choose(self) -> bool:
+        if self.root < 0 or self.rows < 64 or self.mean() <= 0 or min(self.sizes) <= 0:
+            return False
+        costs = [math.log(self.sizes[k]) + k / 2 * self.level + (0, 0.5, 0.75)[k] * self.bent for k in range(3)]
+        best = costs.index(min(costs))
+        if best == self.root or costs[best] > costs[self.root] - 0.05:
+            return False
+        self._change(best)
+        return True
+
+    def _change(self, root: int) -> None:
+        series = self.series
+        for h in range(24):
+            expected = series.level + 0.5 * (series.day[2 * h] + series.day[2 * h + 1])
+            by = self.spread(expected) / self.spread(expected, root)
+            series.ratio[h] = _single(min(max(series.ratio[h] * by, 0.2), 6.0))
+            series.ref_ratio[h] = _single(min(max(series.ref_ratio[h] * by, 0.2), 6.0))
+        for tail, size, side in (
+            (series.up, series.size, 1),
+            (series.down, series.size, -1),
+            (series.ref_up, series.ref_size, 1),
+            (series.ref_down, series.ref_size, -1),
+        ):
+            f = self.mean()
+            if size > 0:
+                near, far = (self.straight(side * u * size, f) for u in (tail.u, tail.u + tail.beta))
+                near, far = side * self.bend(near, f, root) / size, side * self.bend(far, f, root) / size
+                beta = min(far - near, 2 * tail.beta)
+                tail.u, tail.beta, tail.seen = max(min(near, 1.5 * tail.u), 1.0), max(beta, 0.1), min(tail.seen, 20.0)
+        self.root = root
+
+
 class _Season:
     """One series under `seasonal`."""
 
@@ -740,14 +822,14 @@ class _Season:
         self.ratio, self.ref_ratio = [1.0] * 24, [1.0] * 24
         self.widen = self.ref_widen = self.power = 1.0
         self.cross, self.ref_size, self.flat_max, self.swing, self.centre = 0.5, 0.0, 0.0, 0.0, 0.0
-        self.ref_rows = self.ref_bins = self.streak = self.flat_rows = self.beyond = 0
+        self.ref_rows = self.ref_bins = self.streak = self.flat_rows = self.beyond = self.coarse = 0
         self.run = self.run_rows = self.widened = 0
         self.run_mean = self.run_dev = 0.0
         self.known = False
         self.effects: list[_Effect] = []
         self.first_cause = 0
         self.quarter: int | None = None
-        self.state, self.own, self.wave = _States(self), _Own(self), 0.0
+        self.state, self.own, self.roots, self.wave = _States(self), _Own(self), _Roots(self), 0.0
         self._open(0)
 
     def _open(self, half: int) -> None:
@@ -844,6 +926,7 @@ class _Season:
         self.decimals = 0
         for v in values:
             self.decimals = _decimals(v, self.decimals)
+        self.roots.root = -1 if min(values) < 0 else 0
         self.flat, self.rows, self.ready = self.time, 30, True
         self._open(local // 1800)
 
@@ -859,11 +942,21 @@ class _Season:
             self.line = self._line(begin % 86_400, (begin + 3 * 86_400) % 604_800)
             self.ratio_line = self._at_hour(self.ratio, begin % 86_400)
             self.ref_ratio_line = self._at_hour(self.ref_ratio, begin % 86_400)
+            if self.roots.root > 0:
+                base, end = self.level + self.line[0], self.level + self.line[0] + self.line[1] * 900
+                by = self.roots.spread(base), self.roots.spread(end)
+                self.ratio_line = self._times(self.ratio_line, *by)
+                self.ref_ratio_line = self._times(self.ref_ratio_line, *by)
         season, by, known, unsure, unsure_by = self.line
         x = float(local - quarter * 900)
         self.ratio_now = self.ratio_line[0] + self.ratio_line[1] * x
         self.ref_ratio_now = self.ref_ratio_line[0] + self.ref_ratio_line[1] * x
         return season + by * x, known, unsure + unsure_by * x
+
+    @staticmethod
+    def _times(line: tuple[float, float], begin: float, end: float) -> tuple[float, float]:
+        """A line over a quarter of an hour, times what it is to be multiplied by where it begins and ends."""
+        return line[0] * begin, ((line[0] + line[1] * 900) * end - line[0] * begin) / 900
 
     def _line(self, second: int, in_week: int) -> tuple[float, float, bool, float, float]:
         b, h = second // 1800, in_week // 3600
@@ -925,6 +1018,8 @@ class _Season:
         if judged:
             low = self.ref_down.limit() * ref_size * self.ref_widen
             high = self.ref_up.limit() * ref_size * self.ref_widen
+            f = self.roots.ground(base)
+            low, high = -self.roots.straight(-low, f), self.roots.straight(high, f)
             lean = min(max(self.cross / self.power, 0.0), 1.0) * recent
             lean = min(max(lean, -0.85 * low), 0.85 * high)
         centre, wide, usual = lean, size, 0.0
@@ -936,14 +1031,17 @@ class _Season:
             wide = self._grown(time, size, known, judged, ref_size, unsure)
             low_z, high_z = min(low_z, self.down.stay()), min(high_z, self.up.stay())
         low_z, high_z = low_z * self.widen, high_z * self.widen
-        yhat = base + centre
-        lower, upper = yhat - low_z * wide, yhat + high_z * wide
+        yhat, roots = base + centre, self.roots
+        f, near, here = roots.ground(base), roots.ground(base + lean), roots.ground(yhat)
+        lower, upper = yhat + roots.straight(-low_z * wide, here), yhat + roots.straight(high_z * wide, here)
         away, ref_away, near_away = y - yhat, y - base, y - base - lean
-        z, above = abs(away) / wide, away >= 0
+        bent_near, bent_ref = roots.bend(near_away, near), roots.bend(ref_away, f)
+        z, above = abs(roots.bend(away, here)) / wide, away >= 0
         if usual > 0:
-            lower, upper = min(lower, base - low_z * usual), max(upper, base + high_z * usual)
-            if abs(ref_away) / usual < z:
-                z, above = abs(ref_away) / usual, ref_away >= 0
+            lower = min(lower, base + roots.straight(-low_z * usual, f))
+            upper = max(upper, base + roots.straight(high_z * usual, f))
+            if abs(bent_ref) / usual < z:
+                z, above = abs(bent_ref) / usual, ref_away >= 0
         lower, upper = max(lower, base - low), min(upper, base + high)
         share = self._share()
         score, ref_score = (self.up if above else self.down).score(z / self.widen, share), 0.0
@@ -951,7 +1049,7 @@ class _Season:
             score = max(score, min(score / 0.5, self.peak))
         if judged:
             ref_score = (self.ref_up if ref_away >= 0 else self.ref_down).score(
-                abs(ref_away) / (ref_size * self.ref_widen), share
+                abs(bent_ref) / (ref_size * self.ref_widen), share
             )
         by_ref, score, cause = ref_score >= score, max(score, ref_score), -1
         outside = y < lower or y > upper
@@ -981,16 +1079,19 @@ class _Season:
                 if not outside and abs(away) < abs(ref_away - recent):
                     recent = centre
             if self._count(time, ref_away, outside, by_ref, stuck):
-                self._gather(recent, size, ref_size, near_away, ref_away, outside)
+                self._gather(recent, size, ref_size, ref_away, bent_near, bent_ref, outside)
                 if ref_score < 1:
                     self.recent = recent + 0.4 * _clip(ref_away - recent, 6 * size)
                 if not outside or self.streak <= 3:
                     self.decimals = _decimals(raw, self.decimals)
-                    self._sizes(recent, size, ref_size, near_away, ref_away)
-                self._tails(lean, near_away, size, outside)
+                    if self.decimals and _decimals(raw, self.decimals - 1) == self.decimals:
+                        self.coarse = 0
+                    self._sizes(recent, size, ref_size, bent_near, bent_ref)
+                self._tails(lean, bent_near, size, outside)
                 if judged and (not outside or self.streak == 1):
-                    self.most_up = max(self.most_up, ref_away / ref_size)
-                    self.most_down = max(self.most_down, -ref_away / ref_size)
+                    self.most_up = max(self.most_up, bent_ref / ref_size)
+                    self.most_down = max(self.most_down, -bent_ref / ref_size)
+                roots.see(base + lean, near_away, raw, outside)
                 if self.rows % 32 == 0:
                     gone = min(abs(self.recent - self.anchor), 4 * max(self.drift, self.size))
                     self.drift += (gone - self.drift) / min(self.rows // 32 + 4, 64)
@@ -1020,9 +1121,10 @@ class _Season:
         if self.bin_rows:
             seen, hour, mean = self.day_seen[b], b // 2, self.sum / self.bin_rows
             rate = max(1 / (seen + 2), 0.05)
+            spread = self.roots.spread(self.level + (self.day[b] + self.week[h] if seen else mean))
 
             def moved(ratio: float, total: float) -> float:
-                return _single(min(max(ratio + rate * (total / self.bin_rows - ratio), 0.2), 6.0))
+                return _single(min(max(ratio + rate * (total / (self.bin_rows * spread) - ratio), 0.2), 6.0))
 
             self.ratio[hour] = moved(self.ratio[hour], self.sum_size)
             if seen:
@@ -1031,6 +1133,9 @@ class _Season:
             else:
                 self.day[b] = _single(mean)
             rate = 1 / min(seen * 48.0 + 4, 48.0)
+            self.coarse += self.last != 0 and self.flat_rows < self.bin_rows
+            if self.coarse == 48:
+                self.decimals, self.coarse = max(self.decimals - 1, 0), 0
             self.swing += rate * (abs(self.day[b] - self.centre) - self.swing)
             self.centre += rate * (self.day[b] - self.centre)
             self.day_seen[b], self.week_seen[h] = min(seen + 1, 250), min(self.week_seen[h] + 1, 250)
@@ -1045,6 +1150,9 @@ class _Season:
                 tail.set_reach(0.0, self._share())
             self.beyond = 1 if up else 2 if down else 0
         self._open(half)
+        if self.roots.choose():
+            self.ref_up.set_reach(0.0, self._share())
+            self.ref_down.set_reach(0.0, self._share())
         self.up.set_reach(self._unsure(), self._share())
         self.down.set_reach(self._unsure(), self._share())
 
@@ -1149,7 +1257,16 @@ class _Season:
         self._open(self.half)
         return False
 
-    def _gather(self, recent: float, size: float, ref_size: float, away: float, ref_away: float, outside: bool) -> None:
+    def _gather(
+        self,
+        recent: float,
+        size: float,
+        ref_size: float,
+        ref_away: float,
+        bent_near: float,
+        bent_ref: float,
+        outside: bool,
+    ) -> None:
         if self.known:
             weeks = self.week_seen[((self.half // 48 + 3) % 7) * 24 + (self.half % 48) // 2] // 2
             most = (4.0, 16.0, 4.0, 2.0)[min(weeks, 3)]
@@ -1163,9 +1280,9 @@ class _Season:
             self.sum += recent + _clip(ref_away - recent, 6 * size)
         self.bin_rows, self.bin_out = self.bin_rows + 1, self.bin_out + outside
         if outside and self.streak > 3:
-            away, ref_away = size, ref_size
-        self.sum_size += min(abs(away) / self.size, 8.0) if self.size > 0 else 1.0
-        self.sum_ref += min(abs(ref_away) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
+            bent_near, bent_ref = size, ref_size
+        self.sum_size += min(abs(bent_near) / self.size, 8.0) if self.size > 0 else 1.0
+        self.sum_ref += min(abs(bent_ref) / self.ref_size, 2.5) if self.ref_size > 0 else 1.0
 
     def _sizes(self, recent: float, size: float, ref_size: float, away: float, ref_away: float) -> None:
         seen = min(abs(away), 4 * size) / self.ratio_now

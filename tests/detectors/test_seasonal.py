@@ -256,3 +256,13 @@ def test_a_large_batch_is_judged_as_its_series_alone(monkeypatch: pytest.MonkeyP
     for name in ("score", "yhat", "lower", "upper", "cause"):
         assert np.array_equal(getattr(alone, name), getattr(together, name), equal_nan=True)
     assert [part.start for part in module._parts(ids)] == [0, 1800, 3900]  # where a series begins
+
+
+def test_fractions_that_are_not_seen_again_are_forgotten() -> None:
+    rng, n = np.random.default_rng(3), 14 * DAY_ROWS
+    values = np.where(rng.random(n) < 0.05, 101.0, 100.0)
+    values[1000:1010] = 100.25
+    detector = Seasonal()
+    score = np.asarray(detector.step(rows(np.zeros(n), minutes(n), values)).score)
+    assert detector.state()["slots"]["decimals"][0] == 0
+    assert (score[7 * DAY_ROWS :] >= 1).sum() <= 2

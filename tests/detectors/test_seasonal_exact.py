@@ -71,6 +71,23 @@ def test_equals_its_naive_twin_where_it_follows_periods() -> None:
         np.testing.assert_allclose(getattr(verdict, column), slow[:, k], rtol=1e-7, atol=1e-7, err_msg=column)
 
 
+def test_equals_its_naive_twin_where_spread_grows_with_the_level() -> None:
+    n = 6 * DAY_ROWS
+    rng, times = np.random.default_rng(4), minutes(n)
+    load = 1.1 + np.sin(2 * np.pi * np.arange(n) / DAY_ROWS)
+    columns = {1: rng.poisson(3 + 40 * load).astype(float), 2: 5000 * np.exp(load + 0.4 * rng.normal(size=n))}
+    for root, values in columns.items():
+        values[n - 900 : n - 870] = 0.0
+        values[n - 500 : n - 480] *= 6.0
+        values[n - 100] = -1e6
+        detector = Seasonal()
+        verdict = detector.step(rows(np.zeros(n), times, values))
+        slow = np.array(seasonal(times.tolist(), values.tolist(), "UTC", 1e-4, 86_400.0))
+        assert detector.state()["slots"]["root"][0] == root
+        for k, column in enumerate(COLUMNS):
+            np.testing.assert_allclose(getattr(verdict, column), slow[:, k], rtol=1e-7, atol=1e-7, err_msg=column)
+
+
 def interleaved(n: int) -> tuple[Any, Any, Any]:
     """Rows of ten series in order of time, then id."""
     columns = faulty(5, n, 60)

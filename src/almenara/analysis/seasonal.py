@@ -29,11 +29,14 @@ from almenara.analysis.seasonal_learn import (
     commit,
     count_rejected,
     gather,
+    learn_decimals,
     learn_drift,
     learn_rhythm,
+    learn_root,
     learn_sizes,
     learn_tails,
 )
+from almenara.analysis.seasonal_root import bent, ground, spread, straight
 from almenara.analysis.seasonal_slot import (
     ABOVE,
     ABOVE_RECENT,
@@ -65,7 +68,6 @@ from almenara.analysis.seasonal_slot import (
     UNSURE,
     UP,
     clip,
-    decimals_of,
 )
 from almenara.analysis.tails import BASE, STAY, tail_limit, tail_score, tail_share, tail_stay
 from almenara.model.time import NS
@@ -74,6 +76,13 @@ from almenara.model.time import NS
 @bare
 def _read(s, quarter):  # type: ignore[no-untyped-def]
     """Read the profiles for a quarter of an hour of local time. What lies between bin centres is linear within one."""
+    _read_profiles(s, quarter)
+    if s.root > 0:
+        _spread(s)
+
+
+@bare
+def _read_profiles(s, quarter):  # type: ignore[no-untyped-def]
     begin = quarter * QUARTER_S
     second, week_second = begin % DAY_S, (begin + EPOCH_SHIFT_S) % WEEK_S
     b, h = second // HALF_S, week_second // HOUR_S
@@ -104,6 +113,19 @@ def _read(s, quarter):  # type: ignore[no-untyped-def]
     k0, k1 = 1.0 + 0.5 * seen[h0], 1.0 + 0.5 * seen[h1]
     u0, u1 = UNSURE * s.swing / (k0 * k0), UNSURE * s.swing / (k1 * k1)
     s.unsure_at, s.unsure_by = u0 + (u1 - u0) * of_week, (u1 - u0) / HOUR_S
+
+
+@bare
+def _spread(s):  # type: ignore[no-untyped-def]
+    """Sizes by hour times what they are by what is expected: linear from begin to end of the quarter."""
+    base = s.level + s.season_at
+    begin, end = spread(s, s.root, base), spread(s, s.root, base + s.season_by * QUARTER_S)
+    last = s.ratio_at + s.ratio_by * QUARTER_S
+    s.ratio_at *= begin
+    s.ratio_by = (last * end - s.ratio_at) / QUARTER_S
+    last = s.ref_ratio_at + s.ref_ratio_by * QUARTER_S
+    s.ref_ratio_at *= begin
+    s.ref_ratio_by = (last * end - s.ref_ratio_at) / QUARTER_S
 
 
 @inlined
@@ -157,6 +179,9 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     if judged:
         ref_low = tail_limit(s.tails, REF_DOWN) * ref_size * s.ref_widen
         ref_high = tail_limit(s.tails, REF_UP) * ref_size * s.ref_widen
+        if s.root > 0:
+            f = ground(s, base)
+            ref_low, ref_high = -straight(s.root, -ref_low, f), straight(s.root, ref_high, f)
         lean = min(max(s.cross / s.power, 0.0), 1.0) * recent
         lean = min(max(lean, -LEAN * ref_low), LEAN * ref_high)
     return known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio
@@ -208,6 +233,8 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
     expected = _expect(s, time, local)
     known, judged, base, moved, recent, lean, size, ref_size, unsure, ref_low, ref_high, ratio, ref_ratio = expected
     ref_away, near_away = y - base, y - base - lean
+    f, near = ground(s, base), ground(s, base + lean)
+    bent_ref, bent_near = bent(s.root, ref_away, f), bent(s.root, near_away, near)
     centre, wide, usual = lean, size, 0.0
     low, high = tail_limit(s.tails, DOWN), tail_limit(s.tails, UP)
     if s.streak > 0:  # what lasts is judged by what was expected before it began, and needs less to go on
@@ -217,13 +244,15 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
         wide = _grown(s, time, size, known, judged, ref_size, unsure)
         low, high = min(low, tail_stay(s.tails, DOWN)), min(high, tail_stay(s.tails, UP))
     low, high, yhat = low * s.widen, high * s.widen, base + centre
-    lower, upper = yhat - low * wide, yhat + high * wide
+    here = ground(s, yhat)
+    lower, upper = yhat + straight(s.root, -low * wide, here), yhat + straight(s.root, high * wide, here)
     away = y - yhat
-    z, above = abs(away) / wide, away >= 0.0
+    z, above = abs(bent(s.root, away, here)) / wide, away >= 0.0
     if usual > 0.0:  # and ends where a value is usual for the time
-        lower, upper = min(lower, base - low * usual), max(upper, base + high * usual)
-        if abs(ref_away) / usual < z:
-            z, above = abs(ref_away) / usual, ref_away >= 0.0
+        lower = min(lower, base + straight(s.root, -low * usual, f))
+        upper = max(upper, base + straight(s.root, high * usual, f))
+        if abs(bent_ref) / usual < z:
+            z, above = abs(bent_ref) / usual, ref_away >= 0.0
     if judged:
         lower, upper = max(lower, base - ref_low), min(upper, base + ref_high)
     share = tail_share(s.cadence)
@@ -233,7 +262,7 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
     ref_score = 0.0
     if judged:
         side = REF_UP if ref_away >= 0.0 else REF_DOWN
-        z = abs(ref_away) / (ref_size * s.ref_widen)
+        z = abs(bent_ref) / (ref_size * s.ref_widen)
         ref_score = tail_score(s.tails, side, z, o[DEPTH] + share, BASE - share)
     by_ref = ref_score >= score
     score = max(score, ref_score)
@@ -266,12 +295,13 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
             if not outside and abs(away) < abs(ref_away - recent):
                 recent = centre  # back to what was before: as if the rejected rows had not been
         if count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):
-            gather(s, known, recent, size, ref_size, near_away, ref_away, outside)
+            gather(s, known, recent, size, ref_size, ref_away, bent_near, bent_ref, outside)
             if ref_score < 1.0:  # what the reference view rejects must not be followed
                 s.recent = recent + GAIN * clip(ref_away - recent, 6.0 * size)
             if not outside or s.streak <= HOLD:
-                s.decimals = decimals_of(raw, s.decimals)
-                learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, near_away, ref_away)
-            learn_tails(s, judged, lean, size, ref_size, near_away, ref_away, outside, o)
+                learn_decimals(s, raw)
+                learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, bent_near, bent_ref)
+            learn_tails(s, judged, lean, size, ref_size, bent_near, bent_ref, outside, o)
+            learn_root(s, known, base + lean, near_away, raw, outside)
             if s.rows % DRIFT_ROWS == 0:
                 learn_drift(s)

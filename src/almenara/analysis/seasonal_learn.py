@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.seasonal_root import SAMPLE_ROWS, choose_root, spread, weigh_roots
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
     CLIP,
     CLUSTER,
     CLUSTER_ROWS,
     CLUSTER_WEIGHT,
+    COARSE_BINS,
     DAY_MOST,
     DEPTH,
     DOWN,
@@ -47,6 +49,8 @@ from almenara.analysis.seasonal_slot import (
     WIDEN_STEP,
     YOUNG,
     clip,
+    decimals_of,
+    needs_decimals,
 )
 from almenara.analysis.tails import BASE, XI, tail_learn, tail_reach, tail_share
 from almenara.model.time import NS
@@ -68,21 +72,28 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
         seen, hour = s.day_seen[b], b // 2
         mean = s.sum / rows
         rate = max(1.0 / (seen + 2.0), 0.05)
-        s.ratio[hour] = min(max(s.ratio[hour] + rate * (s.sum_size / rows - s.ratio[hour]), 0.2), 6.0)
+        whole = rows * spread(s, s.root, s.level + (np.float64(s.day[b]) + np.float64(s.week[h]) if seen else mean))
+        s.ratio[hour] = min(max(s.ratio[hour] + rate * (s.sum_size / whole - s.ratio[hour]), 0.2), 6.0)
         if seen == 0:
             s.day[b] = mean
         else:
-            s.ref_ratio[hour] = min(max(s.ref_ratio[hour] + rate * (s.sum_ref / rows - s.ref_ratio[hour]), 0.2), 6.0)
+            s.ref_ratio[hour] = min(max(s.ref_ratio[hour] + rate * (s.sum_ref / whole - s.ref_ratio[hour]), 0.2), 6.0)
             _adjust(s, b, h, mean)
         day = np.float64(s.day[b])
         rate = 1.0 / min(seen * 48.0 + 4.0, 48.0)
         s.swing += rate * (abs(day - s.centre) - s.swing)
         s.centre += rate * (day - s.centre)
         s.day_seen[b] = min(seen + 1, 250)
+        s.coarse += s.last != 0.0 and s.flat_rows < rows  # 0, or what has not moved, says nothing of decimals
+        if s.coarse >= COARSE_BINS:
+            s.decimals, s.coarse = max(s.decimals - 1, 0), 0
         s.week_seen[h] = min(s.week_seen[h] + 1, 250)
     if s.most_up > 0.0 or s.most_down > 0.0:
         _ref_tails(s, o)
     s.sum = s.sum_size = s.sum_ref = s.sum_rows = s.sum_out = s.most_up = s.most_down = 0.0
+    if choose_root(s):
+        _reach(s, REF_UP, o)
+        _reach(s, REF_DOWN, o)
     _reach(s, UP, o)
     _reach(s, DOWN, o)
 
@@ -201,7 +212,7 @@ def count_rejected(s, time, ref_away, known, outside, by_ref, stuck, o):  # type
 
 
 @inlined
-def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: ignore[no-untyped-def]
+def gather(s, known, recent, size, ref_size, ref_away, bent_away, bent_ref, outside):  # type: ignore[no-untyped-def]
     """Add a row to the open bin, clipped: hard where it was rejected, so that a fault moves a profile a little only,
     and the harder the more often this hour of the week was seen, since what is new need not be a fault. An hour
     of the week never seen is clipped around what its rows said so far: one absurd row says little, thirty a lot."""
@@ -219,9 +230,9 @@ def gather(s, known, recent, size, ref_size, away, ref_away, outside):  # type: 
     s.sum_rows += 1.0
     s.sum_out += outside
     if outside and s.streak > HOLD:  # a lasting fault says nothing of the spread at this hour
-        away, ref_away = size, ref_size
-    s.sum_size += min(abs(away) / s.size, 8.0) if s.size > 0.0 else 1.0
-    s.sum_ref += min(abs(ref_away) / s.ref_size, 2.5) if s.ref_size > 0.0 else 1.0
+        bent_away, bent_ref = size, ref_size
+    s.sum_size += min(abs(bent_away) / s.size, 8.0) if s.size > 0.0 else 1.0
+    s.sum_ref += min(abs(bent_ref) / s.ref_size, 2.5) if s.ref_size > 0.0 else 1.0
 
 
 @inlined
@@ -244,6 +255,23 @@ def learn_sizes(s, ratio, ref_ratio, known, recent, size, ref_size, away, ref_aw
         x, e = clip(ref_away / most, CLIP), clip(recent / most, CLIP)
         s.cross += (x * e - s.cross) / 256.0
         s.power = max(s.power + (e * e - s.power) / 256.0, 1e-6)
+
+
+@inlined
+def learn_decimals(s, raw):  # type: ignore[no-untyped-def]
+    """Learn how many decimals values have; what is not seen any more is forgotten, a decimal a day."""
+    s.decimals = decimals_of(raw, s.decimals)
+    if s.coarse > 0 and s.decimals > 0 and needs_decimals(raw, s.decimals):
+        s.coarse = 0
+
+
+@inlined
+def learn_root(s, known, expected, d, raw, outside):  # type: ignore[no-untyped-def]
+    """Learn between which roots deviations are to be seen."""
+    if raw < 0.0 and not outside:
+        s.root = -1
+    if s.rows % SAMPLE_ROWS == 0 and known and s.streak == 0 and s.root >= 0:
+        weigh_roots(s, expected, d)
 
 
 @inlined

@@ -13,6 +13,8 @@ from almenara.model.time import NS
 
 #: Different values of a state at most.
 KINDS = 8
+#: Roots that deviations may be seen between, see seasonal_root.py.
+ROOTS = 3
 #: Everything known of one series; sizes and deviations in the unit of the value, times in ns. Profiles are float32 and
 #: relative to the level, so nothing is lost for series far from zero.
 SLOT = np.dtype(
@@ -70,19 +72,25 @@ SLOT = np.dtype(
         ("rows", np.int32),
         ("ref_rows", np.int32),
         ("ref_bins", np.int32),
-        ("streak", np.int32),
         ("run_rows", np.int32),
         ("flat_rows", np.int32),
-        ("decimals", np.int32),
-        ("beyond", np.int32),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
-        ("known", np.int32),  # was the hour of the last row known
-        ("hour_known", np.int32),  # was a row of this half hour of the day seen on a day before
         ("is_state", np.int32),  # 1: judged as a state, see analysis/states.py
         ("kinds", np.int32),  # different values so far, -1: too many for a state
         ("ring_rows", np.int32),
-        ("waves", np.int32),  # periods of its own
         ("periods", np.int32),  # where they, or the ring, are kept; 0 = there are none
         ("search_at", np.int32),  # rows from which on they are searched (again)
+        ("root_rows", np.int32),  # looked at to choose the root; their
+        ("root_level", np.float32),  # mean log of what was expected, in means
+        ("root_bent", np.float32),  # mean log of the value, in what was expected
+        ("root_size", np.float32, (ROOTS,)),  # size of deviations at the mean, by root
+        ("streak", np.int8),
+        ("decimals", np.int8),
+        ("beyond", np.int8),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
+        ("known", np.int8),  # was the hour of the last row known
+        ("hour_known", np.int8),  # was a row of this half hour of the day seen on a day before
+        ("waves", np.int8),  # periods of its own
+        ("coarse", np.int8),  # half hours in which values moved and fewer decimals sufficed
+        ("root", np.int8),  # deviations are between: 0 values, 1 square roots, 2 fourth roots; -1: always values
         ("day", np.float32, (48,)),
         ("week", np.float32, (168,)),
         ("ratio", np.float32, (24,)),  # size by hour of the day
@@ -125,6 +133,7 @@ HOLD = 3  # rejected rows in a row from which on nothing is learned
 WIDEN_STEP, WIDEN_MAX, REF_WIDEN_MAX = 1.08, 8.0, 2.5  # after a false alarm, as far as one can know
 WIDEN_REST_S, WIDEN_REST_ROWS, REF_WIDEN_REST_S = HOUR_S, 60, DAY_S  # one fault that comes and goes counts once
 DECIMALS_MAX = 7
+COARSE_BINS = 48  # half hours with rows in which a decimal is not seen until it is forgotten
 POWERS = 10.0 ** np.arange(DECIMALS_MAX + 1)
 FLAT_ROWS_MIN, FLAT_TIMES, FLAT_EXTRA, FLAT_AGE_NS = 8, 3.0, 8.0, 2 * DAY_S * NS
 STEP, STEP_FIRST = 0.01, 10.0  # of the recent view's quantiles: share a row, and how much more in the first rows
@@ -159,6 +168,13 @@ def decimals_of(y, known):  # type: ignore[no-untyped-def]
     return known
 
 
+@inlined
+def needs_decimals(y, decimals):  # type: ignore[no-untyped-def]
+    """Has this value all of so many decimals?"""
+    scaled = abs(y) * POWERS[max(decimals - 1, 0)]
+    return abs(scaled - math.floor(scaled + 0.5)) > 1e-12 * scaled
+
+
 @bare
 def warm(s, time, y, local, o):  # type: ignore[no-untyped-def]
     """Keep the first rows, as pairs of float32, where the week's profile will be; start with the last of them."""
@@ -184,6 +200,8 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
         values[k] = np.float64(s.week[2 * k]) + np.float64(s.week[2 * k + 1])
         s.week[2 * k] = s.week[2 * k + 1] = 0.0
         s.decimals = decimals_of(values[k], s.decimals)
+        if values[k] < 0.0:
+            s.root = -1
     moved = 0
     for k in range(READY - 1):
         steps[k] = abs(values[k + 1] - values[k])

@@ -65,4 +65,9 @@ def _with_periods(state: Arrays) -> Arrays:
     return {**state, "slots": with_fields(state["slots"], SLOT), "periods": np.zeros(0, PERIODS)}
 
 
-UPGRADES: Upgrades = {6: _with_periods}
+def _with_roots(state: Arrays) -> Arrays:
+    """From 7: deviations of every series are differences until it has chosen a root; small numbers are smaller."""
+    return {**state, "slots": with_fields(state["slots"], SLOT)}
+
+
+UPGRADES: Upgrades = {6: _with_periods, 7: _with_roots}
