@@ -205,6 +205,18 @@ def _stuck(s, time, y):  # type: ignore[no-untyped-def]
     return (time - s.flat) / NS / (FLAT_TIMES * s.flat_max + FLAT_EXTRA * s.cadence)
 
 
+@inlined
+def _shut_out(y, yhat, lower, upper):  # type: ignore[no-untyped-def]
+    """The band must not hold a value that is an anomaly: it ends just before it."""
+    if y >= yhat:
+        upper = np.nextafter(y, -np.inf)
+        yhat = min(yhat, upper)
+        lower = min(lower, yhat)
+    else:
+        lower = np.nextafter(y, np.inf)
+    return yhat, lower, upper
+
+
 @bare
 def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
     """Close the bin of a half hour that is over. What the profiles learn of it moves what they expect now; where rows
@@ -274,15 +286,10 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
     stuck = _stuck(s, time, raw)
     if stuck > 1.0:
         score = min(max(score, stuck), SCORE_MAX)
-        if not outside:  # the band must not hold a value that is an anomaly: it ends just before it
+        if not outside:
             outside = True
             cause[k] = STUCK
-            if y >= yhat:
-                upper = np.nextafter(y, -np.inf)
-                yhat = min(yhat, upper)
-                lower = min(lower, yhat)
-            else:
-                lower = np.nextafter(y, np.inf)
+            yhat, lower, upper = _shut_out(y, yhat, lower, upper)
     verdict[0, k], verdict[1, k], verdict[2, k], verdict[3, k] = score, yhat, lower, upper
     if fresh:
         learn_rhythm(s, time, raw, stuck)
