@@ -1,7 +1,8 @@
-"""What all tests share: the marker for tests of real parts, and a free port.
+"""What all tests share: the markers for tests of real parts and of what is compiled, and a free port.
 
 `@pytest.mark.real("mosquitto", "mosquitto-clients")` marks a test that needs these Debian packages (or programs of
 these names). Where one is missing the test is left out and named at the end; with ALMENARA_TESTS_COMPLETE=1 it fails.
+`@pytest.mark.compiled` marks one that runs all that hubs compile: it is compiled before the first test.
 """
 
 from __future__ import annotations
@@ -48,11 +49,23 @@ MEMORY, MEMORY_FREE = Path("/dev/shm"), 8 << 30
 def pytest_configure(config: pytest.Config) -> None:
     is_worker = hasattr(config, "workerinput")
     if not is_worker and getattr(config.option, "numprocesses", 0):
-        print("compiling, which takes a minute in a new checkout ...", flush=True)
-        # -P, since folders of tests are called like modules. Where it fails the tests say so.
-        subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("compiled.py"))], check=False)
+        compile_ahead()
     if not is_worker and not config.option.basetemp and has_room():
         config.option.basetemp = config.stash[own_folder] = tempfile.mkdtemp(prefix="almenara-tests-", dir=MEMORY)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    config = session.config
+    alone = not hasattr(config, "workerinput") and not getattr(config.option, "numprocesses", 0)
+    if alone and not config.option.collectonly and any(one.get_closest_marker("compiled") for one in session.items):
+        compile_ahead()
+
+
+def compile_ahead() -> None:
+    """Compile what hubs compile outside the time that a test may take: with other work beside it that is minutes."""
+    print("compiling, which takes a minute in a new checkout ...", flush=True)
+    # -P, since folders of tests are called like modules. Where it fails the tests say so.
+    subprocess.run([sys.executable, "-P", str(Path(__file__).with_name("compiled.py"))], check=False)
 
 
 def has_room() -> bool:

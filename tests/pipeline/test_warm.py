@@ -19,6 +19,8 @@ from almenara.plugin import registry
 from almenara.plugin.contracts import Context
 from almenara.testing.process import wait_until
 
+pytestmark = pytest.mark.compiled  # more than a minute of work in a new checkout, too much for one test's time
+
 CASES = Path(__file__).parents[1] / "cases" / "codecs"
 
 
