@@ -39,10 +39,9 @@ def trained(make: Callable[[], Any], series: int) -> Any:
     ids, times = np.arange(TRAINED, dtype=np.int32), minutes(LEARN_ROWS, EVERY_S)
     for now in times.tolist():
         few.step(Batch(TABLE, ids, np.full(TRAINED, now), values_at(rng, now, TRAINED)))
-    state = few.state()
-    many = {k: np.resize(v, (series, *v.shape[1:])) if len(v) == TRAINED else v for k, v in state.items()}
     detector = make()
-    detector.restore(many)
+    for first in range(0, series, TRAINED):
+        detector.adopt(np.arange(first, min(first + TRAINED, series), dtype=np.int32), few)
     return detector
 
 
@@ -62,7 +61,7 @@ def live(make: Callable[[], Any], series: int) -> tuple[float, float, float]:
         for batch in batches:
             detector.step(batch)
         speeds.append(series / (time.process_time() - begun) / 1e6)
-    own = sum(v.nbytes for v in detector.state().values() if len(v) == series)
+    own = sum(v.nbytes for v in detector.state().values())
     return statistics.median(speeds), max(speeds), own / series
 
 

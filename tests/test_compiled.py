@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import almenara
-from almenara._compiled import stamp_of
+from almenara._compiled import njit, stamp_of
 
 ROOT = Path(almenara.__file__).parent
 
@@ -72,3 +72,18 @@ def test_all_kernels_are_stamped() -> None:
     own = re.compile(r"^from numba import .*\bn?jit\b|numba\.n?jit", re.MULTILINE)
     files = [path for path in ROOT.rglob("*.py") if path.name != "_compiled.py"]
     assert [path for path in files if own.search(path.read_text())] == []
+
+
+def test_a_function_is_compiled_once_for_its_callers_and_once_more_if_python_calls_it() -> None:
+    @njit(nogil=True)
+    def times(x: float, n: int) -> float:
+        return x * n
+
+    @njit(nogil=True)
+    def five_times(x: float) -> float:
+        return float(times(x, 2) + times(x, 3))
+
+    assert five_times(1.5) == 7.5
+    assert (len(times.part.signatures), len(times.signatures)) == (1, 0)
+    assert times(1.5, 4) == 6.0
+    assert (len(times.part.signatures), len(times.signatures)) == (1, 1)

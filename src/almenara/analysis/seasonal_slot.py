@@ -191,6 +191,18 @@ def warm(s, time, y, local, o):  # type: ignore[no-untyped-def]
         _start(s, time, local, o)
 
 
+@bare
+def _median(x):  # type: ignore[no-untyped-def]
+    """The median of a few numbers, which it sorts; numpy's takes longest of all to compile."""
+    for k in range(1, len(x)):
+        new, j = x[k], k
+        while j > 0 and x[j - 1] > new:
+            x[j] = x[j - 1]
+            j -= 1
+        x[j] = new
+    return (x[(len(x) - 1) // 2] + x[len(x) // 2]) / 2.0
+
+
 @kernel
 def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     """Level, size and tails from the first READY rows."""
@@ -206,13 +218,14 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     for k in range(READY - 1):
         steps[k] = abs(values[k + 1] - values[k])
         moved += steps[k] > 0.0
-    cut = 5.0 * np.median(steps)
+    cut = 5.0 * _median(steps)
     size = 0.0
     for k in range(READY - 1):
         size += (min(steps[k], cut) if cut > 0.0 else steps[k]) / (READY - 1)
     s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
-    blank(s, local, np.median(values), size, o)
-    s.recent = np.median(values[READY - 5 :]) - s.level
+    latest = values[READY - 5 :].copy()
+    blank(s, local, _median(values), size, o)
+    s.recent = _median(latest) - s.level
     s.anchor = s.recent
     s.moves = moved / (READY - 1)
     s.flat = time

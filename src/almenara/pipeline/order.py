@@ -70,6 +70,26 @@ def _merge_runs(time, value, start, end, aside_time, aside_value):  # type: igno
 
 
 @njit(cache=True, nogil=True)
+def _merge_sort(time, value, start, end):  # type: ignore[no-untyped-def]
+    """Order rows [start, end) by time, stably: runs of 1, 2, 4 ... rows merged in pairs."""
+    n, width = end - start, 1
+    times, values = np.empty(n, np.int64), np.empty(n, np.float64)
+    while width < n:
+        for low in range(0, n, 2 * width):
+            middle, high = min(low + width, n), min(low + 2 * width, n)
+            a, b = low, middle
+            for to in range(low, high):
+                if b == high or (a < middle and time[start + a] <= time[start + b]):
+                    at, a = start + a, a + 1
+                else:
+                    at, b = start + b, b + 1
+                times[to], values[to] = time[at], value[at]
+        for k in range(n):
+            time[start + k], value[start + k] = times[k], values[k]
+        width *= 2
+
+
+@njit(cache=True, nogil=True)
 def _mend(id, time, value):  # type: ignore[no-untyped-def]
     """Order each series' run by time in place, stably, and keep the last of equal times; returns how many rows stay."""
     n, start, kept = len(id), 0, 0
@@ -79,8 +99,7 @@ def _mend(id, time, value):  # type: ignore[no-untyped-def]
         while end < n and id[end] == id[start]:
             end += 1
         if not _merge_runs(time, value, start, end, aside_time, aside_value):
-            order = np.argsort(time[start:end], kind="mergesort")
-            time[start:end], value[start:end] = time[start:end][order], value[start:end][order]
+            _merge_sort(time, value, start, end)
         for at in range(start, end):
             if at + 1 == end or time[at + 1] != time[at]:
                 if kept != at:
