@@ -64,20 +64,25 @@ def test_it_ends_where_it_is_told_to() -> None:
     assert seen == ["one"]
 
 
-SCRIPT = """
+COMPILED = """
 import gc, json, sys
 from pathlib import Path
 from numba.core.dispatcher import Dispatcher
+
+def compiled():
+    found = [one for one in gc.get_objects() if isinstance(one, Dispatcher)]
+    return {f"{d.__module__}.{d.__name__}": len(d.signatures) for d in found if d.__module__.startswith("almenara")}
+"""
+
+SCRIPT = (
+    COMPILED
+    + """
 from almenara.model.errors import DecodeError
 from almenara.pipeline import warm
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
 from almenara.plugin import registry
 from almenara.plugin.contracts import Context
-
-def compiled():
-    found = [one for one in gc.get_objects() if isinstance(one, Dispatcher)]
-    return {f"{d.__module__}.{d.__name__}": len(d.signatures) for d in found if d.__module__.startswith("almenara")}
 
 codecs = {name: Decoding(registry.load("codec", name)) for name in registry.names("codec")}
 for step, do in [*warm.steps(Options(codecs=codecs)), *warm.later(Options(codecs=codecs))]:
@@ -90,6 +95,45 @@ for path in sorted(Path(sys.argv[1]).glob("*/*/input*")):
         pass  # it wants options
 print(json.dumps([name for name, n in compiled().items() if n != before.get(name)]))
 """
+)
+
+HUB = (
+    COMPILED
+    + """
+import asyncio
+from almenara.config.build import build
+from almenara.config.load import load
+from almenara.model.time import NS
+from almenara.pipeline import warm
+from almenara.plugin.contracts import Packet
+
+NOW = 1_800_000_000 * NS
+built = build(load(None, {"data.folder": sys.argv[1], "mqtt.enabled": False}), clock=lambda: NOW)
+hub = built.pipeline
+for step, do in warm.steps(hub.options):
+    do()
+before = compiled()
+
+async def first_samples():
+    await hub.start()
+    for second in range(3):
+        time = NOW // NS - 9 + second
+        rows = b'{"id":"a","temperature":20.04,"hits_total":7,"timestamp":%d,"city":"Mumbai"}' % time
+        await hub.take("mqtt", [Packet("sensors/mumbai", rows, received_ns=NOW)])
+        await hub.write(Packet("/write", b"cpu,host=a usage=3.5 %d" % (time * NS), received_ns=NOW), "influx")
+        await hub.settle()
+    print(json.dumps([name for name, n in compiled().items() if n != before.get(name)]))
+    await hub.stop()
+
+asyncio.run(first_samples())
+"""
+)
+
+
+def test_the_first_samples_of_a_hub_wait_for_no_compiler(tmp_path: Path) -> None:
+    ended = subprocess.run([sys.executable, "-c", HUB, tmp_path], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout) == []
 
 
 def test_recorded_payloads_of_every_codec_find_their_readers_compiled() -> None:

@@ -1,5 +1,8 @@
-"""Compile what must be compiled: some before the first sample, half a minute on a first start and later a moment; the
-readers of formats that not every hub gets, beside its work.
+"""Compile what must be compiled: all that a sample meets before the first of them, about a minute on a first start and
+later a moment; the readers of formats that not every hub gets, beside its work.
+
+There is one compiler, and who needs it waits: a row that met something not yet compiled, while readers are, would wait
+for all of them.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.model.time import NS
 from almenara.pipeline.account import match
+from almenara.pipeline.admission import Admission
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.hub import Options
@@ -30,6 +34,8 @@ from almenara.pipeline.runs import crossings, starts
 from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector
+from almenara.stores.dirty import pairs_of
+from almenara.stores.rows import checked_rows, last_of_each
 
 log = logging.getLogger(__name__)
 
@@ -50,17 +56,19 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
         if decoding.plugin in _WHERE_CONFIGURED:
             yield f"reading {decoding.plugin}", partial(_decode, decoding, _WHERE_CONFIGURED[decoding.plugin])
     yield "series index", _index
+    yield "admission", partial(_admit, options)
     yield "ledger", _account
+    yield "storing", _store
     yield "sorting", lambda: sort_rows(np.zeros(2, np.int32), np.arange(2, dtype=np.int64)[::-1].copy(), np.zeros(2))
     for watch in options.watches:
         yield f"judging: {watch.name}", partial(_judge, watch)
+    yield "judging", partial(_judge_all, options.watches)
     yield "alarms", _alarms
     yield "queries", _query
 
 
 def later(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
     """The same for what can wait until the hub is at work: its readers first that links and topics of it use."""
-    yield "judging", partial(_judge_all, options.watches)
     codecs = options.codecs
     used = [decoding.plugin for decoding in codecs.values() if decoding.plugin in codecs]
     for name in dict.fromkeys([*used, *(name for name, decoding in codecs.items() if not decoding.plugin)]):
@@ -135,6 +143,19 @@ def _index() -> None:
     index = SeriesIndex()
     index.add([b"warm_up\xffa\xfeb"])
     index.select(parse_selector('warm_up{a="b"}'))
+
+
+def _admit(options: Options) -> None:
+    batch = _one_row()
+    admission = Admission(SeriesIndex(), options.limits, lambda first, keys: None)
+    for _ in range(2):  # the second time with what it knows then
+        admission.admit(batch, int(batch.time[0]))
+
+
+def _store() -> None:
+    id, time, _ = checked_rows(_one_row())
+    pairs_of(id, time)
+    last_of_each(id)
 
 
 def _account() -> None:
