@@ -13,7 +13,7 @@ import pytest
 import almenara as al
 from almenara.model.errors import AlmenaraError
 from almenara.notebook import picture
-from almenara.plot.figures import Panel
+from almenara.plot.figures import Panel, value_range
 from almenara.plot.png import figure_png
 from almenara.testing.browser import Browser
 
@@ -109,3 +109,13 @@ def test_json_of_bokeh_has_no_invalid_numbers(tmp_path: Path) -> None:
     found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', (tmp_path / "out.html").read_text(), re.S)
     assert found is not None
     json.loads(found[1].replace("&lt;", "<"))
+
+
+def test_a_band_that_is_wide_at_first_does_not_flatten_the_values() -> None:
+    time, value = np.arange(4) * 10**9, np.array([1.0, 2.0, np.nan, 3.0])
+    band = {"lower": np.array([-1e5, 0, 0, 0]), "upper": np.array([1e5, 4, 4, 4])}
+    low, high = value_range(Panel("x", time, value, **band).columns())
+    assert -3 < low < -2  # the values, and one and a half times their range below them
+    assert 6 < high < 7
+    assert value_range(Panel("x", time, value).columns()) == pytest.approx((0.82, 3.18))
+    assert value_range(Panel("x", time, np.full(4, np.nan)).columns())[0] < 0

@@ -30,6 +30,13 @@ CSP = (
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 
+_KNOWN = {"per_week": 7.0, "p_limit": 1.6e-5, "series": 40, "rows_a_week": 403_200.0, "weeks": 4.0}
+BUDGETS = [
+    {"name": "plant", "alerts": 60, "rate": 15.0, "low": 11.4, "high": 19.3} | _KNOWN,
+    {"name": "shop", "alerts": 19, "rate": 4.75, "low": 2.86, "high": 7.42} | _KNOWN,
+    {"name": "cities", "alerts": 0, "rate": None, "low": None, "high": None} | _KNOWN | {"series": 1, "weeks": 0.0},
+]
+
 
 def prometheus(data: object) -> JSONResponse:
     return JSONResponse({"status": "success", "data": data})
@@ -81,6 +88,9 @@ class Api:
         for word in ("rejected", "dropped"):
             total[word] = {reason: n for one in rows for reason, n in one[word].items()}  # type: ignore[attr-defined]
         return JSONResponse({"total": total, "sources": rows})
+
+    async def budgets(self, _: Request) -> Response:
+        return JSONResponse([] if self._hub.scene != "busy" else BUDGETS)
 
     async def events(self, _: Request) -> Response:
         return JSONResponse(
@@ -151,6 +161,7 @@ def routes_of(api: Api) -> list[BaseRoute]:
         Route("/api/v1/view", api.view),
         Route("/api/v1/alarms", api.alarms),
         Route("/api/v1/ledger", api.ledger),
+        Route("/api/v1/budgets", api.budgets),
         Route("/api/v1/events", api.events),
         Route("/api/v1/export", api.export),
         Route("/api/v1/live", api.live),

@@ -209,6 +209,21 @@ def test_the_sums_of_the_ledger_are_shown_and_events_where_there_are_any(server:
     page.wait_until(lambda: "link eth1 is down" in page.text(".events"), "the event")
 
 
+def test_alarm_budgets_are_shown_with_their_interval_where_there_are_any(server: Server, page: Browser) -> None:
+    page.open(f"{server.url}/alarms")
+    page.find(".budgets li")
+    lines = page.execute("return [...document.querySelectorAll('.budgets li')].map(one => one.innerText)")
+    assert "at most 7 a week, of 40 series together" in lines[0]
+    assert "60 anomalies in 4 weeks; the true rate is from 11.4 to 19.3 (95 %)" in lines[0]
+    said = [line.splitlines()[-1] for line in lines]
+    assert said == ["over", "kept so far", "no judged rows yet"]
+    with Server("calm") as calm:
+        page.open(f"{calm.url}/alarms")
+        page.find(".calm")
+        page.wait_until(lambda: any("budgets" in one for one in page.requests()), "the question")
+        assert "Alarm budgets" not in page.text("main")
+
+
 def test_a_young_hub_shows_three_doors(page: Browser, server: Server) -> None:
     with Server("empty") as empty:
         page.open(empty.url)

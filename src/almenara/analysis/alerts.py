@@ -82,8 +82,8 @@ def _step(id, score, rows, calm, nth):  # type: ignore[no-untyped-def]
 
 def spans(nth: np.ndarray, score: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """(first, last, worst, rows) of the anomalies in rows ordered by (id, time), int64[k]: where each begins and ends,
-    its row with the highest score, and how many of its rows are over the limit. nth: what `Anomalies.step` gave. What
-    goes on from rows before these is left out."""
+    its row with the highest score, and how many of its rows are over the limit. nth: what `Anomalies.step` gave, of
+    which 0, 1 and more are told apart. What goes on from rows before these is left out."""
     over = np.flatnonzero(nth)
     starts = np.flatnonzero(nth[over] == 1)
     if not len(starts):

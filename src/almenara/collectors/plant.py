@@ -32,8 +32,8 @@ class Plant(Poll):
         every_s: Seconds between two readings.
         seed: Another number gives other noise.
         timezone: IANA name of the zone whose days and weeks the seasons follow.
-        auto_fault_after_s: If nobody has broken anything by then, a leak begins this many seconds after the start;
-            0 = never.
+        auto_fault_after_s: If nobody has broken anything by then, a leak begins this many seconds after the first
+            reading; 0 = never.
     """
 
     #: What can be broken, and what happens then.
@@ -67,7 +67,7 @@ class Plant(Poll):
         self._values = plant.values
         self._zone = zone(timezone)
         self._speed = max(_speed, 1.0)
-        self._started = clock()
+        self._began = 0  # when it was first asked for rows: a hub may compile for a minute before that
         self._injected: list[Fault] = []
         self._table = SeriesTable.of(encode_key(name, labels) for name, labels in plant.SERIES)
 
@@ -112,6 +112,7 @@ class Plant(Poll):
         return [(name, since, until) for name, since, until, _ in self._injected]
 
     def _break_by_itself(self, now: int) -> None:
-        due = self._started + int(self.auto_fault_after_s * self._speed * NS)
+        self._began = self._began or now
+        due = self._began + int(self.auto_fault_after_s * self._speed * NS)
         if self.auto_fault_after_s > 0 and not self._injected and now >= due:
             self.break_something("leak", due)

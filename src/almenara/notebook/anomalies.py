@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from almenara.analysis.alerts import spans
 from almenara.model.series import Series
 from almenara.model.time import format_time
 from almenara.notebook.judge import SEVERITIES, Answers
@@ -29,16 +30,9 @@ def anomalies(id: np.ndarray, time: np.ndarray, answers: Answers) -> Found:
     """Samples over the limit put together to anomalies: each begins where there is an alert."""
     over = np.flatnonzero(answers.level)
     over = over[np.lexsort((time[over], id[over]))]
-    starts = np.flatnonzero(answers.alert[over])
-    if not len(starts):
-        none = np.empty(0, np.int64)
-        return Found(none, none, none, none)
-    group = np.cumsum(answers.alert[over]) - 1
-    by_score = np.lexsort((answers.score[over], group))
-    ends = np.append(starts[1:], len(over))
-    worst = over[by_score[ends - 1]]
-    order = np.argsort(time[over[starts]], kind="stable")
-    return Found(over[starts][order], over[ends - 1][order], worst[order], (ends - starts)[order])
+    first, last, worst, rows = spans(np.where(answers.alert[over], 1, 2), answers.score[over])
+    order = np.argsort(time[over[first]], kind="stable")
+    return Found(over[first][order], over[last][order], over[worst][order], rows[order])
 
 
 def table(

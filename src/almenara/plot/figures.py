@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,10 @@ from almenara.model.alarm import Severity
 from almenara.plot.gaps import gaps, lone, with_gaps
 
 _MS = 1_000_000
+#: As many letters of a title as a phone is wide.
+_PHONE_LETTERS = 40
+#: The band is seen as far beyond the values, in parts of their range; that of a series' first rows may be very wide.
+_BAND_REACH = 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,8 @@ def draw(
     figures = [_one(panel, one, style, x_range, width, height) for panel, one in zip(panels, columns, strict=True)]
     if stretch:
         for one in figures:
-            one.sizing_mode, one.toolbar_location = "stretch_width", "above"
+            one.sizing_mode, one.toolbar_location = "stretch_width", "below"
+            one.title.text = "\n".join(wrap(one.title.text, _PHONE_LETTERS))  # what is wider would widen the page
             one.xaxis.axis_label = "UTC" if one is figures[-1] else None
             one.toolbar.active_drag = None  # on a phone the finger that moves the page would zoom
         return column(figures, sizing_mode="stretch_width")
@@ -145,6 +151,7 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
         height=height,
         x_axis_type="datetime",
         x_range=x_range,
+        y_range=Range1d(*value_range(columns)),
         title=panel.title,
         tools="xpan,xbox_zoom,reset,save",
         active_drag="xbox_zoom",
@@ -182,6 +189,19 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
         plot.add_tools(HoverTool(renderers=[marks], tooltips=said, formatters={"@x": "datetime"}, attachment="above"))
     _dress(plot, style, panel.unit)
     return plot
+
+
+def value_range(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
+    """What the value axis shows: all values, and the band as far as it is near them. As on the dashboard."""
+    value, lower, upper = (one[np.isfinite(one)] for one in (columns["value"], columns["lower"], columns["upper"]))
+    if not len(value):
+        value = np.concatenate((lower, upper)) if len(lower) and len(upper) else np.array([0.0, 1.0])
+    low, high = float(value.min()), float(value.max())
+    reach = _BAND_REACH * (high - low) or abs(high) * 0.5 or 1.0
+    if len(lower) and len(upper):
+        low, high = min(low, max(float(lower.min()), low - reach)), max(high, min(float(upper.max()), high + reach))
+    pad = 0.09 * (high - low) or abs(high) * 0.1 or 1.0
+    return low - pad, high + pad
 
 
 def _band(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -16,7 +16,7 @@ _SHAPES = {"circle": "●", "triangle": "▲", "diamond": "◆", "star": "★"}
 _STYLE = """
 :root { color-scheme: light; }
 body { margin: 0; background: %(surface)s; color: %(ink)s; font: 15px/1.45 system-ui, sans-serif; }
-main { max-width: 1200px; margin: 0 auto; padding: 16px clamp(12px, 3vw, 32px) 48px; }
+main { max-width: 1200px; margin: 0 auto; overflow-x: clip; padding: 16px clamp(12px, 3vw, 32px) 48px; }
 h1 { font-size: 1.4rem; margin: 0 0 4px; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 24px 0 8px; }
 p { margin: 0 0 8px; max-width: 75ch; }

@@ -10,7 +10,7 @@ import numpy as np
 
 from almenara.model.alarm import Severity
 from almenara.model.errors import MissingExtra
-from almenara.plot.figures import LIGHT, Panel
+from almenara.plot.figures import LIGHT, Panel, value_range
 from almenara.plot.gaps import lone
 
 #: As MARKERS of Bokeh's figures, by matplotlib's names.
@@ -68,6 +68,7 @@ def _one(axes: Any, panel: Panel, width: int) -> None:
     axes.tick_params(colors=LIGHT.muted, length=0, labelsize=8)
     axes.spines[:].set_visible(False)
     axes.margins(x=0.01)
+    axes.set_ylim(*value_range(columns))
 
 
 def _key(drawn: Any, title: str) -> None:

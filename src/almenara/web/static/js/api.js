@@ -25,6 +25,11 @@ import { parseSeries } from "./selector.js";
  * @property {string} severity @property {number|null} value @property {number|null} score @property {number|null} yhat
  * @property {number|null} lower @property {number|null} upper @property {string} why @property {number|null} incident
  */
+/**
+ * @typedef {Object} Budget  how an alarm budget is kept; rates a week, null while nothing is known
+ * @property {string} name @property {number} per_week @property {number} series @property {number} alerts @property {number} weeks
+ * @property {number|null} rate @property {number|null} low @property {number|null} high
+ */
 
 export class ApiError extends Error {
   /** @param {number} status  0 where the hub was not reached */
@@ -64,6 +69,7 @@ const data = async (path, signal) => (await ask(path, { signal })).data;
 
 export const status = () => ask("status");
 export const alarms = () => ask("alarms");
+export const budgets = () => ask("budgets");
 export const ledger = () => ask("ledger");
 export const events = (limit) => ask(`events?limit=${limit}`);
 export const metricNames = (signal) => data("label/__name__/values", signal);

@@ -4,6 +4,7 @@ import { h, put } from "../dom.js";
 import { plural } from "../format.js";
 import * as hub from "../hub.js";
 import { AlarmList } from "../parts/alarm-row.js";
+import { BudgetList } from "../parts/budgets.js";
 import { EventList } from "../parts/events.js";
 import { mark, SEVERITIES } from "../parts/severity.js";
 import { calm, nothing, waiting } from "../parts/states.js";
@@ -13,8 +14,8 @@ export function alarmsPage(main) {
   const open = h("section", { class: "block" }, waiting(2));
   const recent = h("section", { class: "block" });
   main.append(h("div", { class: "page-head" }, h("h1", null, "Alarms"), legend()), open);
-  const [now, before, events] = [new AlarmList(), new AlarmList(), new EventList()];
-  main.append(events.element, recent);
+  const [now, before, events, budgets] = [new AlarmList(), new AlarmList(), new EventList(), new BudgetList()];
+  main.append(events.element, recent, budgets.element);
   hub.watch([], null);
   const stop = hub.on("alarms", (found) => {
     now.show(sortOpen(found.open));
@@ -30,6 +31,7 @@ export function alarmsPage(main) {
     now.dispose();
     before.dispose();
     events.dispose();
+    budgets.dispose();
   } };
 }
 
