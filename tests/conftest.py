@@ -16,9 +16,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from almenara.testing import process
+
+# No rule here is about time: a machine with other work takes longer than 0.2 s for one example now and then.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 #: Begins the reason why a test is left out.
