@@ -480,7 +480,7 @@ class _Tail:
         self.seen = min(self.seen + weight, 120.0)
         move = gain * (1 + xi) * ((1 + xi) * by_xi - by_beta)
         if fit and xi + move > 0.02:
-            self.xi = min(xi + _clip(move, 10 * gain), 3.0)
+            self.xi = min(xi + _clip(move, 10 * gain), 2.0)
             move = gain * (1 + xi) * (2 * by_beta - by_xi)
         else:
             self.xi = 0.02 if fit else xi
@@ -921,17 +921,17 @@ class _Season:
         self.held, self.peak, self.drift = 0.0, 0.0, 0.7 * self.size
         self.time, self.last, self.first = self.warm[-1][0], self.warm[-1][2], self.warm[0][0]
         self.cadence = max((self.time - self.first) / 1e9 / 29, 1e-6)
-        self.begin_tails()
         self.moves = sum(step > 0 for step in steps) / 29
         self.decimals = 0
         for v in values:
             self.decimals = _decimals(v, self.decimals)
         self.roots.root = -1 if min(values) < 0 else 0
         self.flat, self.rows, self.ready = self.time, 30, True
+        self.begin_tails()
         self._open(local // 1800)
 
     def begin_tails(self) -> None:
-        self.up, self.down = (_Tail(self.p_limit, 0.1, 2.0, self._share()) for _ in range(2))
+        self.up, self.down = (_Tail(self.p_limit, 0.1, self._unsure(), self._share()) for _ in range(2))
         self.ref_up, self.ref_down = (_Tail(self.p_limit, 0.04, 0.0, self._share()) for _ in range(2))
 
     def _season(self, local: int) -> tuple[float, bool, float]:
@@ -1054,6 +1054,11 @@ class _Season:
         by_ref, score, cause = ref_score >= score, max(score, ref_score), -1
         outside = y < lower or y > upper
         score = min(max(score, 1.0), 10.0) if outside else min(score, 1 - 2.0**-53)
+        moves = self.moves * min(self.rows, 512)
+        if outside and self.rows < 2048 and raw != self.last and moves < 5:
+            score = min(score, math.log((moves + 1) / (self.rows + 2)) / math.log(self.p_limit))
+            if score < 1:
+                outside, lower, upper = False, min(lower, y), max(upper, y)
         if outside:
             cause = (0 if ref_score >= 1 else 4 if judged else 2) + (y < lower)
         stuck = 0.0
@@ -1145,7 +1150,7 @@ class _Season:
                 (self.ref_up, self.up, self.most_up, up and self.beyond == 1),
                 (self.ref_down, self.down, self.most_down, down and self.beyond == 2),
             ):
-                tail.xi, weight = max(rows.xi - 0.8, 0.04), 0.1 if again else 1.0
+                tail.xi, weight = max(min(3 * (rows.xi - 0.8), rows.xi), 0.04), 0.1 if again else 1.0
                 tail.learn(most, 0.005 * weight, weight, False)
                 tail.set_reach(0.0, self._share())
             self.beyond = 1 if up else 2 if down else 0
@@ -1161,7 +1166,9 @@ class _Season:
         return x * (1 - (1 - math.log(2)) * x)
 
     def _unsure(self) -> float:
-        return 2 / (1 + (self.rows / 150) * (self.rows / 150))
+        rate = min(max((self.size / max(abs(self.level), 1e-300) - 0.1) / (0.3 - 0.1), 0.0), 1.0)
+        bursty = max(rate, 1 - min(self.moves / 0.5, 1.0))
+        return (0.6 + (2.0 - 0.6) * bursty) / (1 + (self.rows / 300) * (self.rows / 300))
 
     def _learn(self, z: float, weight: float) -> None:
         weight *= 0.1 if self.cluster > 3 else 1.0

@@ -46,6 +46,8 @@ from almenara.analysis.seasonal_slot import (
     DOWN,
     DRIFT_NOISE,
     DRIFT_ROWS,
+    FEW_MOVES,
+    FEW_ROWS,
     FLAT_AGE_NS,
     FLAT_EXTRA,
     FLAT_ROWS_MIN,
@@ -56,6 +58,8 @@ from almenara.analysis.seasonal_slot import (
     HOUR_S,
     LEAN,
     LIVELY,
+    MOVES_OVER,
+    P_LIMIT,
     POWERS,
     QUARTER_S,
     READY,
@@ -235,6 +239,20 @@ def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
 
 
 @bare
+def _few_moves(s, y, raw, score, lower, upper, o):  # type: ignore[no-untyped-def]
+    """(score, outside, lower, upper) of a rejected row of a young series. How far a series moves cannot be told from
+    the few times that it did: the score of a move is then by how often it moved at all (Laplace's rule of succession).
+    """
+    moved = s.moves * min(s.rows, MOVES_OVER)
+    if raw == s.last or moved >= FEW_MOVES:
+        return score, True, lower, upper
+    score = min(score, math.log((moved + 1.0) / (s.rows + 2.0)) / math.log(o[P_LIMIT]))
+    if score < 1.0:
+        return score, False, min(lower, y), max(upper, y)
+    return score, True, lower, upper
+
+
+@bare
 def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
     """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it. raw: the value itself; y is
     without what an occasion does."""
@@ -280,6 +298,8 @@ def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyp
     score = max(score, ref_score)
     outside = y < lower or y > upper
     score = min(max(score, 1.0), SCORE_MAX) if outside else min(score, BELOW_ONE)
+    if outside and s.rows < FEW_ROWS:
+        score, outside, lower, upper = _few_moves(s, y, raw, score, lower, upper, o)
     cause[k] = -1
     if outside:
         cause[k] = (ABOVE if ref_score >= 1.0 else ROSE if judged else ABOVE_RECENT) + (y < lower)

@@ -24,12 +24,11 @@ from almenara.analysis.seasonal_slot import (
     HOLD,
     LEVEL_MOST,
     LIVELY,
-    OPEN,
-    OPEN_ROWS,
+    MOVES_OVER,
     P_LIMIT,
     READY,
     REF_DOWN,
-    REF_LESS,
+    REF_MORE,
     REF_REPEAT,
     REF_STEP,
     REF_UP,
@@ -51,8 +50,9 @@ from almenara.analysis.seasonal_slot import (
     clip,
     decimals_of,
     needs_decimals,
+    unsure_of,
 )
-from almenara.analysis.tails import BASE, XI, tail_learn, tail_reach, tail_share
+from almenara.analysis.tails import BASE, BURSTS, XI, tail_learn, tail_reach, tail_share
 from almenara.model.time import NS
 
 
@@ -101,8 +101,8 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
 @bare
 def _reach(s, at, o):  # type: ignore[no-untyped-def]
     """Judge by what a tail learned. A young series may be bursty though it does not look so: its tail is wide."""
-    share, age = tail_share(s.cadence), s.rows / OPEN_ROWS
-    unsure = OPEN / (1.0 + age * age) if at < REF_UP else 0.0
+    share = tail_share(s.cadence)
+    unsure = unsure_of(s) if at < REF_UP else 0.0
     tail_reach(s.tails, at, o[DEPTH] + share, BASE - share, unsure)
 
 
@@ -112,8 +112,9 @@ def _ref_tails(s, o):  # type: ignore[no-untyped-def]
     Extremes are too few to tell a shape by; theirs is that of the rows, where that is heavy beyond doubt."""
     up = s.most_up > s.tails[REF_UP]
     down = s.most_down > s.tails[REF_DOWN]
-    s.tails[REF_UP + XI] = max(s.tails[UP + XI] - REF_LESS, REF_XI)
-    s.tails[REF_DOWN + XI] = max(s.tails[DOWN + XI] - REF_LESS, REF_XI)
+    for side in (UP, DOWN):
+        rows = s.tails[side + XI]
+        s.tails[side + REF_UP + XI] = max(min(REF_MORE * (rows - BURSTS), rows), REF_XI)
     weight = REF_REPEAT if s.beyond == 1 and up else 1.0
     tail_learn(s.tails, REF_UP, s.most_up, REF_STEP * weight, weight, False)
     weight = REF_REPEAT if s.beyond == 2 and down else 1.0
@@ -156,14 +157,14 @@ def learn_rhythm(s, time, y, stuck):  # type: ignore[no-untyped-def]
     if y == s.last:
         s.flat_rows = min(s.flat_rows + 1, 1 << 30)
         if stuck <= 1.0:
-            s.moves -= s.moves / min(n, 512)
+            s.moves -= s.moves / min(n, MOVES_OVER)
     else:
         flat = (s.time - s.flat) / NS
         if time - s.first >= FLAT_AGE_NS and s.moves >= LIVELY:
             flat = min(flat, FLAT_TIMES * s.flat_max + FLAT_EXTRA * s.cadence)
         s.flat_max = max(s.flat_max * (1.0 - 2e-5), flat)
         s.flat, s.flat_rows = time, 0
-        s.moves += (1.0 - s.moves) / min(n, 512)
+        s.moves += (1.0 - s.moves) / min(n, MOVES_OVER)
     s.cadence = max(s.cadence + (since - s.cadence) / min(n, 32), 1e-6)
     s.last, s.time = y, time
 

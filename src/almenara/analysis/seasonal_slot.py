@@ -137,13 +137,17 @@ COARSE_BINS = 48  # half hours with rows in which a decimal is not seen until it
 POWERS = 10.0 ** np.arange(DECIMALS_MAX + 1)
 FLAT_ROWS_MIN, FLAT_TIMES, FLAT_EXTRA, FLAT_AGE_NS = 8, 3.0, 8.0, 2 * DAY_S * NS
 STEP, STEP_FIRST = 0.01, 10.0  # of the recent view's quantiles: share a row, and how much more in the first rows
-OPEN, OPEN_ROWS = 2.0, 150.0  # how much heavier the tail of a new series may be than it looks, and for how long
+OPEN, OPEN_ROWS = 0.6, 300.0  # how much heavier the tail of a new series may be than it looks, and for how long;
+BURSTY = 2.0  # and where it bursts: a rate of the size of its noise, or what hardly ever moves
+RATE, LAZY = (0.1, 0.3), 0.5  # from when on noise, in levels, tells a rate, and fewer moves what hardly moves
 YOUNG = 400  # rows until which rejected rows are learned as usual ones: what is often so high is usual
 RUNS_USUAL = 8.0  # runs of rejected rows in 4 / p_limit rows from which on they are learned: twice what p_limit means
 CLUSTER, CLUSTER_ROWS, CLUSTER_WEIGHT = 3.0, 32.0, 0.1  # more excesses than these within these rows count less each
 REF_STEP = 0.005  # of the reference view's tails, a bin
-REF_XI, REF_LESS = 0.04, 0.8  # shape of the reference view's tails: a Gaussian's, or the recent view's less so much
+REF_XI, REF_MORE = 0.04, 3.0  # shape of the reference view's tails: a Gaussian's, or by what the rows' is above BURSTS
 REF_REPEAT = 0.1  # how much a bin counts after one that was in the tail too
+FEW_MOVES, MOVES_OVER = 5.0, 512  # so few moves say nothing of how far they go; rows over which moves are counted
+FEW_ROWS = 2048  # rows up to which a series that hardly ever moved is given time to
 LIVELY = 0.2  # share of moves from which on a series can be stuck
 #: How much of a rejected deviation a profile learns, in sizes, by weeks seen.
 SURPRISE = (4.0, 16.0, 4.0, 2.0)
@@ -224,11 +228,20 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
         size += (min(steps[k], cut) if cut > 0.0 else steps[k]) / (READY - 1)
     s.cadence = max((time - s.first) / NS / (READY - 1), 1e-6)
     latest = values[READY - 5 :].copy()
+    s.moves = moved / (READY - 1)
     blank(s, local, _median(values), size, o)
     s.recent = _median(latest) - s.level
     s.anchor = s.recent
-    s.moves = moved / (READY - 1)
     s.flat = time
+
+
+@bare
+def unsure_of(s):  # type: ignore[no-untyped-def]
+    """How much heavier the tail of rows may be than it looks, after so few of them."""
+    rate = min(max((s.size / max(abs(s.level), 1e-300) - RATE[0]) / (RATE[1] - RATE[0]), 0.0), 1.0)
+    bursty = max(rate, 1.0 - min(s.moves / LAZY, 1.0))
+    age = s.rows / OPEN_ROWS
+    return (OPEN + (BURSTY - OPEN) * bursty) / (1.0 + age * age)
 
 
 @bare
@@ -242,6 +255,6 @@ def blank(s, local, level, size, o):  # type: ignore[no-untyped-def]
         s.ratio[h] = s.ref_ratio[h] = 1.0
     share = tail_share(s.cadence)
     for at in (UP, DOWN):
-        tail_start(s.tails, at, 0.1, o[DEPTH] + share, BASE - share, OPEN)
+        tail_start(s.tails, at, 0.1, o[DEPTH] + share, BASE - share, unsure_of(s))
     for at in (REF_UP, REF_DOWN):
         tail_start(s.tails, at, REF_XI, o[DEPTH] + share, BASE - share, 0.0)

@@ -30,7 +30,7 @@ BIN_S, LOG_2 = 1800.0, math.log(2)
 #: score of STAY, which is enough among rejected rows.
 U, BETA, XI, SEEN, SHAPE, REACH, LESS, TAIL = 0, 1, 2, 3, 4, 5, 6, 7
 STAY = 0.5
-XI_MIN, XI_MAX = 0.02, 3.0
+XI_MIN, XI_MAX = 0.02, 2.0
 #: Faults and unrest make a tail look heavier than it is, up to BURSTS: what is between is judged as PLAIN.
 PLAIN, BURSTS, STEEP = 0.4, 0.8, 1.5
 PRIOR, SEEN_MAX = 10.0, 120.0
