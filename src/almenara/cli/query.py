@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 WIDE_SERIES = 4
 STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 604800)
 
+NO_ROWS = "no samples: no series of this name and labels has any in this time; --since reaches further back"
 #: Rows of one answer: (series as in PromQL, time in ns, value).
 Row = tuple[str, int, float]
 
@@ -48,6 +50,8 @@ def run(expr: str, *, since: str, step: str, raw: bool, as_json: bool, url: str,
         show_json(answer)
     elif not is_terminal():
         show_rows([], [[format_time(t), series, format_value(v)] for series, t, v in rows])
+        if not rows:
+            print(NO_ROWS, file=sys.stderr)
     else:
         show(rows)
 
@@ -122,7 +126,7 @@ def show(rows: list[Row]) -> None:
     """A column for each series, or a line for each where they are many."""
     names = list(dict.fromkeys(series for series, _, _ in rows))
     if not rows:
-        print("no samples: no series of this name and labels has any in this time; --since reaches further back")
+        print(NO_ROWS)
     elif len(names) <= WIDE_SERIES:
         zone = datetime.now().astimezone().tzname() or ""
         cells = {(series, t): format_value(v) for series, t, v in rows}

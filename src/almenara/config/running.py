@@ -7,8 +7,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
+
 from almenara.alarm.book import Book
 from almenara.alarm.send import Sender
+from almenara.analysis.occasions import Calendar, calendars_of
 from almenara.config.build import Built, codecs, collectors, notifiers, routes, rules, told, transports
 from almenara.config.load import Config, load
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
@@ -34,6 +37,7 @@ class Running:
         self.built = built
         self._config, self._overrides = built.config, dict(overrides)
         self._reloading = asyncio.Lock()
+        self._calendars = _calendars(built.config)
 
     async def start(self) -> None:
         """Begin to collect, to read the bus, to publish and to notify."""
@@ -100,4 +104,15 @@ class Running:
         self._inputs.collect(collecting | extra, receiving)
         self._begin_outputs(config, notifying, receiving)
         log.info("took over %s", config.path)
+        self._tell_of_calendars(config)
         return ()
+
+    def _tell_of_calendars(self, config: Config) -> None:
+        """A calendar's file may say other days than when the detectors were made, which go on with those."""
+        for then, now in zip(self._calendars, _calendars(config), strict=True):
+            if not (np.array_equal(then.from_s, now.from_s) and np.array_equal(then.to_s, now.to_s)):
+                log.warning("calendars.%s: other days than when the hub was started; restart it to use them", now.name)
+
+
+def _calendars(config: Config) -> Sequence[Calendar]:
+    return calendars_of(config.calendars, config.site.timezone)
