@@ -1,7 +1,7 @@
 """Import of history: a year of 1,000 one-minute KPIs as Parquet (or line protocol), `almenara import` included.
 
-    python bench/import_year.py --days 30 --folder /tmp/import-year            a month: 43 million rows
-    python bench/import_year.py --days 365 --folder /tmp/import-year           the year: 526 million rows
+    python bench/import_year.py --days 30 --folder DIR            a month: 43 million rows
+    python bench/import_year.py --days 365 --folder DIR           the year: 526 million rows
 
 Prints wall and CPU seconds of the hub and of the program that reads, with everything stored and judged by the seasonal
 detector, and the size of the store. The folder is removed at the end unless --keep is given.

@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.parse
 import urllib.request
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +21,7 @@ from almenara.testing.process import free_port, wait_until
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
-class Server:
+class Server(ABC):
     """One server under load: started as a context, its CPU seconds and memory counted over its whole process tree."""
 
     name = "?"
@@ -30,17 +31,17 @@ class Server:
     def __init__(self, folder: Path):
         self.folder, self.port = folder, free_port()
 
+    @abstractmethod
     def command(self) -> list[str]:
         """What is run."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ready(self) -> bool:
         """Whether it takes writes."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self) -> float:
         """How many samples it says it has."""
-        raise NotImplementedError
 
     def __enter__(self) -> Server:
         self.folder.mkdir(parents=True)

@@ -13,10 +13,11 @@ from almenara.alarm import incidents, outbox, restart
 from almenara.alarm.changes import Change, closing, from_clock, from_rows
 from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.outbox import Routes
-from almenara.alarm.pace import Pace, each_once
+from almenara.alarm.pace import Pace
 from almenara.alarm.rules import Rule
 from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
+from almenara.analysis.runs import starts
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
@@ -85,7 +86,7 @@ class Book:
         self._heard.take_up(self._pace, seq)
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
-        undo = self._keep(each_once(id))
+        undo = self._keep(id[starts(id)])
         changes: list[Change] = []
         try:
             live = self._pace.step(id, time, value, fresh_from_ns)

@@ -41,23 +41,6 @@ def _advance(id, time, value, fresh_from, last, gap, far, first, live):  # type:
         last[k] = t
 
 
-def each_once(id: np.ndarray) -> np.ndarray:
-    """int32[k]: the series of rows int32[n], of which those of one series are beside each other."""
-    id = np.ascontiguousarray(id, np.int32)
-    found = np.empty(len(id), np.int32)
-    return found[: _each_once(id, found)].copy()
-
-
-@njit(cache=True, nogil=True)
-def _each_once(id, found):  # type: ignore[no-untyped-def]
-    count = 0
-    for k in range(len(id)):
-        if k == 0 or id[k] != id[k - 1]:
-            found[count] = id[k]
-            count += 1
-    return count
-
-
 class Pace:
     """By series id: time of the last row (0 = none yet) and of the first one, the usual gap in ns (0 = not known yet)
     and the longest one of late."""

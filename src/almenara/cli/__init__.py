@@ -30,6 +30,11 @@ _Calendars = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
+#: Which hub a verb talks to, and with which token.
+Url = Annotated[str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")]
+UrlArgument = Annotated[str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")]
+Token = Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")]
+HUB = "http://127.0.0.1:8642"
 
 
 def _show_version(wanted: bool) -> None:
@@ -159,10 +164,8 @@ def _query(
     ] = "",
     raw: Annotated[bool, typer.Option("--raw", help="Samples as they are stored; EXPR is then a selector.")] = False,
     as_json: Json = False,
-    url: Annotated[
-        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    url: Url = HUB,
+    token: Token = "",
 ) -> None:
     """Ask a hub, in PromQL. A table for people; tab-separated lines when piped."""
     from almenara.cli.query import run
@@ -172,11 +175,9 @@ def _query(
 
 @app.command("ledger")
 def _ledger(
-    url: Annotated[
-        str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
+    url: UrlArgument = HUB,
     as_json: Json = False,
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    token: Token = "",
 ) -> None:
     """Show what became of every row a hub received, by source: received = stored + duplicate + overwritten + rejected
     + dropped. A table for people; tab-separated lines when piped."""
@@ -187,11 +188,9 @@ def _ledger(
 
 @app.command("budgets")
 def _budgets(
-    url: Annotated[
-        str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
+    url: UrlArgument = HUB,
     as_json: Json = False,
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    token: Token = "",
 ) -> None:
     """Show how the alarm budgets of a hub are kept: how many anomalies began lately, and their rate a week with its
     interval. A table for people; tab-separated lines when piped."""
@@ -299,10 +298,8 @@ def _backtest(
     ] = None,
     top: Annotated[int, typer.Option(metavar="N", min=0, help="How many anomalies to show, the worst first.")] = 20,
     as_json: Json = False,
-    url: Annotated[
-        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    url: Url = HUB,
+    token: Token = "",
 ) -> None:
     """Try other options of a detector on the stored history of a hub: what would they have flagged, and how often,
     beside today's? Nothing is changed."""
@@ -339,10 +336,8 @@ def _import(
         bool, typer.Option("--from-start", help="Begin anew, also where an import of the same was cut short.")
     ] = False,
     as_json: Json = False,
-    url: Annotated[
-        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    url: Url = HUB,
+    token: Token = "",
 ) -> None:
     """Send files of history to a hub, which learns them; no alarm is raised for the past. What was cut short goes on
     where it was when the same command is given again."""
@@ -377,10 +372,8 @@ def _export(
         typer.Option(metavar="LABEL", help="Label to write as a column of its own, instead of one column of series."),
     ] = None,
     as_json: Json = False,
-    url: Annotated[
-        str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")
-    ] = "http://127.0.0.1:8642",
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    url: Url = HUB,
+    token: Token = "",
 ) -> None:
     """Write stored rows to a CSV or Parquet file, which `almenara import` reads again."""
     try:
@@ -411,8 +404,8 @@ def _help(
     ] = False,
     url: Annotated[
         str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub, for --rules.")
-    ] = "http://127.0.0.1:8642",
-    token: Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")] = "",
+    ] = HUB,
+    token: Token = "",
 ) -> None:
     """Print the lines to paste into the configuration of other systems, so that they send to a hub."""
     from almenara.cli.help import run

@@ -13,6 +13,7 @@ import numpy as np
 from almenara._compiled import njit
 from almenara.alarm.rules import NOT_OURS
 from almenara.analysis.alerts import Anomalies
+from almenara.analysis.runs import crossings
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesTable
@@ -24,7 +25,6 @@ from almenara.pipeline.kinds import HISTOGRAM, Kinds, kinds_of
 from almenara.pipeline.metadata import KnownMetadata
 from almenara.pipeline.parts import Rows, rows_of
 from almenara.pipeline.rates import Rates, rated, step_in_turns
-from almenara.pipeline.runs import crossings
 from almenara.pipeline.tuned import Groups
 from almenara.plugin.contracts import Detector
 from almenara.plugin.options import Option

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from almenara.analysis.runs import crossings
 from almenara.bus.contract import Bus
 from almenara.bus.messages import Message, alarm_message, anomaly_message, judged_message
 from almenara.model.alarm import Evidence, State
@@ -16,7 +17,6 @@ from almenara.model.series import Series
 from almenara.pipeline.flush import Judged
 from almenara.pipeline.hub import Pipeline
 from almenara.pipeline.index import Selector
-from almenara.pipeline.runs import crossings
 from almenara.query import Matcher
 
 log = logging.getLogger(__name__)

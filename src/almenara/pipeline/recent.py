@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from almenara._compiled import njit
+from almenara.analysis.runs import starts
 from almenara.model.batch import Batch
 from almenara.model.errors import StoreError
 from almenara.pipeline.account import NEVER, NOTHING_ODD, Became, became, match
 from almenara.pipeline.index import SeriesIndex
-from almenara.pipeline.runs import starts
 from almenara.pipeline.segment import SEGMENT_ROWS, Segment
 from almenara.plugin.contracts import Selection, Store, StoreReader
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
+from almenara.analysis.runs import crossings, starts
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
 from almenara.model.time import NS
@@ -30,7 +31,6 @@ from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Judge, Watch, empty_verdict
 from almenara.pipeline.order import sort_rows
 from almenara.pipeline.recent import locate
-from almenara.pipeline.runs import crossings, starts
 from almenara.pipeline.threads import name_thread
 from almenara.plugin.contracts import Context
 from almenara.query import parse_selector

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import naive
-from almenara.pipeline.runs import crossings, starts
+from almenara.analysis.runs import crossings, starts
 
 
 def test_starts_are_the_first_rows_of_series() -> None:
