@@ -122,6 +122,7 @@ async def first_samples():
         await hub.take("mqtt", [Packet("sensors/mumbai", rows, received_ns=NOW)])
         await hub.write(Packet("/write", b"cpu,host=a usage=3.5 %d" % (time * NS), received_ns=NOW), "influx")
         await hub.settle()
+        await hub.query('temperature{city="Mumbai"}', NOW, NOW, 0)
     print(json.dumps([name for name, n in compiled().items() if n != before.get(name)]))
     await hub.stop()
 
