@@ -33,10 +33,11 @@ _IMPORT = re.compile(r"^import almenara([.\w]*)", re.MULTILINE)
 
 
 def njit(**options: Any) -> Callable[[Any], Any]:
-    """As `numba.njit`, for functions of this package."""
-    options["no_cfunc_wrapper"] = True
+    """As `numba.njit`, for functions of this package. apart=True: not put into its callers, which seldom call it."""
+    how = _Apart if options.pop("apart", False) else _TakenIn
+    options |= {"no_cfunc_wrapper": True, "forceinline": options.get("forceinline", False)}  # else it is its caller's
     compiled = numba.njit(**options)
-    taken_in = numba.njit(**(options | {"cache": False, "no_cpython_wrapper": True}), pipeline_class=_TakenIn)
+    taken_in = numba.njit(**(options | {"cache": False, "no_cpython_wrapper": True}), pipeline_class=how)
 
     def decorate(function: Any) -> Any:
         made = compiled(function)
@@ -67,13 +68,6 @@ class _Part(CPUDispatcher):
         return super().get_call_template(tuple(unliteral(one) for one in args), kws)
 
 
-class _TakenIn(Compiler):
-    """Compiles a function as far as its callers need it."""
-
-    def __init__(self, typing: Any, target: Any, library: None, *rest: Any) -> None:
-        super().__init__(typing, target, _Intermediate(target.codegen(), "part"), *rest)
-
-
 class _Intermediate(JITCodeLibrary):
     """Code that never runs by itself: not optimised as a whole, never made machine code, so without any address."""
 
@@ -91,6 +85,29 @@ class _Intermediate(JITCodeLibrary):
     @property
     def codegen(self) -> Any:
         return _WithoutEnvironment(self._codegen)
+
+
+class _Called(_Intermediate):
+    """The same, of a function that stays one where it is taken in."""
+
+    def add_llvm_module(self, module: Any) -> None:
+        for function in module.functions:
+            if not function.is_declaration:
+                function.add_function_attribute("noinline")
+        super().add_llvm_module(module)
+
+
+class _TakenIn(Compiler):
+    """Compiles a function as far as its callers need it."""
+
+    library = _Intermediate
+
+    def __init__(self, typing: Any, target: Any, library: None, *rest: Any) -> None:
+        super().__init__(typing, target, self.library(target.codegen(), "part"), *rest)
+
+
+class _Apart(_TakenIn):
+    library = _Called
 
 
 class _WithoutEnvironment:

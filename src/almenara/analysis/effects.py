@@ -14,7 +14,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import bare
+from almenara.analysis.compiled import apart, bare
 from almenara.analysis.occasions import DAY, EITHER, PARTS, SINCE
 
 #: One calendar of one series.
@@ -57,7 +57,7 @@ TEXTS = (
 )
 
 
-@bare
+@apart
 def borrow(w, mine, effects, scope, rows, spare):  # type: ignore[no-untyped-def]
     """Copy what is known of a series, to judge a row without learning it: into scope[0], rows[0] and spare."""
     scope[0] = w
@@ -68,7 +68,7 @@ def borrow(w, mine, effects, scope, rows, spare):  # type: ignore[no-untyped-def
             spare[k] = effects[mine[k]]
 
 
-@bare
+@apart
 def begin_and_end(w, rows, effects, second, plan, from_s, to_s):  # type: ignore[no-untyped-def]
     """Begin and end occasions of a series, up to this second. rows: its row of `rows`. plan: int64[calendars, 4]: where
     the intervals of a calendar begin and end in from_s and to_s, its kind, seconds of a part."""
@@ -132,7 +132,7 @@ def _same_hour(part):  # type: ignore[no-untyped-def]
     return (part + PARTS // 2) % PARTS
 
 
-@bare
+@apart
 def effect_at(rows, effects, second, local, plan, cadence, prior):  # type: ignore[no-untyped-def]
     """(effect, how far occasions differ from it, how unsure it is, passes, calendar of most of it) at this time; -1 as
     the calendar where none is on. prior: size of an effect of which nothing is known."""
@@ -157,7 +157,7 @@ def effect_at(rows, effects, second, local, plan, cadence, prior):  # type: igno
     return effect, spread, vague, passes, which
 
 
-@bare
+@apart
 def gather_effect(rows, effects, second, local, plan, away, size, outside):  # type: ignore[no-untyped-def]
     """Learn how far a value was from what was expected, the effect included; shared by what is least known. size: of
     deviations expected within this occasion."""
@@ -183,7 +183,7 @@ def gather_effect(rows, effects, second, local, plan, away, size, outside):  # t
         e.rows += 1.0
 
 
-@bare
+@apart
 def commit_effect(e):  # type: ignore[no-untyped-def]
     """Close the open part: move its mean and how far occasions differ from it."""
     if e.rows > 0.0:

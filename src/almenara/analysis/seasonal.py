@@ -24,7 +24,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.compiled import apart, bare, inlined, within
 from almenara.analysis.seasonal_learn import (
     commit,
     count_rejected,
@@ -71,13 +71,14 @@ from almenara.analysis.seasonal_slot import (
     UNKNOWN,
     UNSURE,
     UP,
+    WEEKS_MOST,
     clip,
 )
 from almenara.analysis.tails import BASE, STAY, tail_limit, tail_score, tail_share, tail_stay
 from almenara.model.time import NS
 
 
-@bare
+@apart
 def _read(s, quarter):  # type: ignore[no-untyped-def]
     """Read the profiles for a quarter of an hour of local time. What lies between bin centres is linear within one."""
     _read_profiles(s, quarter)
@@ -90,7 +91,7 @@ def _read_profiles(s, quarter):  # type: ignore[no-untyped-def]
     begin = quarter * QUARTER_S
     second, week_second = begin % DAY_S, (begin + EPOCH_SHIFT_S) % WEEK_S
     b, h = second // HALF_S, week_second // HOUR_S
-    s.quarter, s.hour_known = quarter, s.day_seen[b] > 0
+    s.quarter, s.hour_known = quarter, 0 if s.day_seen[b] == 0 else 1 + min(s.week_seen[h] // 2, WEEKS_MOST)
     s.season_at = s.season_by = s.unsure_at = s.unsure_by = 0.0
     s.ratio_at, s.ratio_by = _at_hour(s.ratio, second)
     s.ref_ratio_at, s.ref_ratio_by = _at_hour(s.ref_ratio, second)
@@ -119,7 +120,7 @@ def _read_profiles(s, quarter):  # type: ignore[no-untyped-def]
     s.unsure_at, s.unsure_by = u0 + (u1 - u0) * of_week, (u1 - u0) / HOUR_S
 
 
-@bare
+@apart
 def _spread(s):  # type: ignore[no-untyped-def]
     """Sizes by hour times what they are by what is expected: linear from begin to end of the quarter."""
     base = s.level + s.season_at
@@ -160,7 +161,7 @@ def _expect(s, time, local):  # type: ignore[no-untyped-def]
     quarter = local // QUARTER_S
     if quarter != s.quarter:
         _read(s, quarter)
-    x, known = np.float64(local - quarter * QUARTER_S), s.hour_known == 1
+    x, known = np.float64(local - quarter * QUARTER_S), s.hour_known > 0
     base, recent, moved = s.level + (s.season_at + s.season_by * x) + s.wave, s.recent, 0.0
     if known != (s.known == 1):
         moved = s.base - base
@@ -221,24 +222,24 @@ def _shut_out(y, yhat, lower, upper):  # type: ignore[no-untyped-def]
     return yhat, lower, upper
 
 
-@bare
+@apart
 def _turn(s, half, local, o):  # type: ignore[no-untyped-def]
     """Close the bin of a half hour that is over. What the profiles learn of it moves what they expect now; where rows
     are has not moved, so their recent deviation goes the other way."""
     quarter = local // QUARTER_S
     x = np.float64(local - quarter * QUARTER_S)
     _read(s, quarter)
-    known, before = s.hour_known, s.level + (s.season_at + s.season_by * x)
+    known, before = s.hour_known > 0, s.level + (s.season_at + s.season_by * x)
     commit(s, half, o)
     _read(s, quarter)
-    if known == 1 and s.known == 1:
+    if known and s.known == 1:
         moved = before - (s.level + (s.season_at + s.season_by * x))
         s.recent += moved
         s.held += moved
         s.anchor += moved
 
 
-@bare
+@apart
 def _few_moves(s, y, raw, score, lower, upper, o):  # type: ignore[no-untyped-def]
     """(score, outside, lower, upper) of a rejected row of a young series. How far a series moves cannot be told from
     the few times that it did: the score of a move is then by how often it moved at all (Laplace's rule of succession).
@@ -252,7 +253,7 @@ def _few_moves(s, y, raw, score, lower, upper, o):  # type: ignore[no-untyped-de
     return score, True, lower, upper
 
 
-@bare
+@within
 def _row(s, time, y, raw, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
     """Judge a row of a series that is ready into verdict[:, k] and cause[k], then learn it. raw: the value itself; y is
     without what an occasion does."""

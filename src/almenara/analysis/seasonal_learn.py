@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.compiled import apart, bare, inlined, within
 from almenara.analysis.seasonal_root import SAMPLE_ROWS, choose_root, spread, weigh_roots
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
@@ -62,7 +62,7 @@ def _week_bin(half):  # type: ignore[no-untyped-def]
     return ((half // 48 + 3) % 7) * 24 + (half % 48) // 2
 
 
-@bare
+@apart
 def commit(s, half, o):  # type: ignore[no-untyped-def]
     """Close the open bin: move profiles, slow level and sizes by what its rows said; open the bin `half`."""
     b, h = s.half % 48, _week_bin(s.half)
@@ -98,7 +98,7 @@ def commit(s, half, o):  # type: ignore[no-untyped-def]
     _reach(s, DOWN, o)
 
 
-@bare
+@apart
 def _reach(s, at, o):  # type: ignore[no-untyped-def]
     """Judge by what a tail learned. A young series may be bursty though it does not look so: its tail is wide."""
     share = tail_share(s.cadence)
@@ -218,8 +218,8 @@ def gather(s, known, recent, size, ref_size, ref_away, bent_away, bent_ref, outs
     and the harder the more often this hour of the week was seen, since what is new need not be a fault. An hour
     of the week never seen is clipped around what its rows said so far: one absurd row says little, thirty a lot."""
     if known:
-        weeks = s.week_seen[_week_bin(s.half)] // 2
-        most = SURPRISE[min(weeks, len(SURPRISE) - 1)]
+        weeks = s.hour_known - 1
+        most = SURPRISE[weeks]
         most = (most if outside else max(most, 6.0)) * max(ref_size, size)
         if weeks == 0:
             so_far = s.sum / max(s.sum_rows, 1.0)
@@ -283,7 +283,7 @@ def learn_drift(s):  # type: ignore[no-untyped-def]
     s.anchor = s.recent
 
 
-@bare
+@within
 def _learn_recent(s, z, weight, o):  # type: ignore[no-untyped-def]
     """Learn a deviation of the recent view, in sizes, upwards positive. Rows that reach far together count as few."""
     weight *= CLUSTER_WEIGHT if s.cluster > CLUSTER else 1.0
@@ -316,7 +316,7 @@ def learn_tails(s, by_reference, lean, size, ref_size, away, ref_away, outside, 
         s.most_down = max(s.most_down, -z)
 
 
-@bare
+@apart
 def _learn_rejected(s, z, lean, size, away, o):  # type: ignore[no-untyped-def]
     """Learn a rejected row at once in a young series; else wait whether it stands alone, or begins a run."""
     if s.rows < YOUNG:

@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S
-from almenara.analysis.compiled import bare, inlined, kernel
+from almenara.analysis.compiled import apart, bare, inlined, kernel
 from almenara.analysis.folding import BINS, DIVISORS, at_phase, less_profile, profile_of, strongest
 from almenara.analysis.seasonal_slot import HOLD, READY, clip
 from almenara.model.time import NS
@@ -57,7 +57,7 @@ def is_to_search(s):  # type: ignore[no-untyped-def]
     return s.periods == 0 and s.known == 1 and s.is_state == 0 and s.rows >= s.search_at
 
 
-@bare
+@apart
 def take(s, periods, free, time):  # type: ignore[no-untyped-def]
     """Take a place for a series and begin to search there; free: how many are free, then their numbers. False: none."""
     if free[0] == 0:
@@ -69,7 +69,7 @@ def take(s, periods, free, time):  # type: ignore[no-untyped-def]
     return True
 
 
-@bare
+@apart
 def give_back(s, free):  # type: ignore[no-untyped-def]
     """Give the place of a series back, and forget its periods."""
     free[0] += 1
@@ -120,7 +120,7 @@ def follow(s, p, time, y):  # type: ignore[no-untyped-def]
     return ended
 
 
-@bare
+@apart
 def _push(s, p, time):  # type: ignore[no-untyped-def]
     """Close the open mean, and those that nothing came for; open the one of this time. True: the search has ended."""
     missed = (time - s.ring_end) // p.step
@@ -242,7 +242,7 @@ def _take_up(s, p, time, period, profile):  # type: ignore[no-untyped-def]
     s.ref_rows = min(s.ref_rows, READY)  # deviations will be smaller: learn anew how large
 
 
-@bare
+@apart
 def _learn(s, p, time, away):  # type: ignore[no-untyped-def]
     """Let profiles learn a deviation from what is usual; at the end of a turn correct phase and length."""
     error, size = clip(away, CLIP_LEARN * s.ref_size), s.ref_size

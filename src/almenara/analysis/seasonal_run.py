@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from almenara.analysis.compiled import bare, inlined, prefetch
+from almenara.analysis.compiled import apart, bare, inlined, prefetch
 from almenara.analysis.effects import (
     KNOWN,
     SCALE_MIN,
@@ -29,7 +29,7 @@ from almenara.model.time import NS
 AHEAD = 4
 
 
-@bare
+@apart
 def _before(s, rows, effects, plan, time, second, local, o):  # type: ignore[no-untyped-def]
     """What a row within an occasion is judged by: (calendar, -1 for as any other row; what is usual then; effect; size
     of deviations; that of other rows; scale; is the effect known).

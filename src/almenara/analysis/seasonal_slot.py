@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S
-from almenara.analysis.compiled import bare, inlined, kernel
+from almenara.analysis.compiled import apart, bare, inlined, kernel
 from almenara.analysis.tails import BASE, TAIL, tail_share, tail_start
 from almenara.model.time import NS
 
@@ -87,7 +87,7 @@ SLOT = np.dtype(
         ("decimals", np.int8),
         ("beyond", np.int8),  # was the bin before this one in the tail: 1 above, 2 below, 0 no
         ("known", np.int8),  # was the hour of the last row known
-        ("hour_known", np.int8),  # was a row of this half hour of the day seen on a day before
+        ("hour_known", np.int8),  # 0: no row of this half hour of the day was seen on a day before; else weeks seen + 1
         ("waves", np.int8),  # periods of its own
         ("coarse", np.int8),  # half hours in which values moved and fewer decimals sufficed
         ("root", np.int8),  # deviations are between: 0 values, 1 square roots, 2 fourth roots; -1: always values
@@ -151,6 +151,7 @@ FEW_ROWS = 2048  # rows up to which a series that hardly ever moved is given tim
 LIVELY = 0.2  # share of moves from which on a series can be stuck
 #: How much of a rejected deviation a profile learns, in sizes, by weeks seen.
 SURPRISE = (4.0, 16.0, 4.0, 2.0)
+WEEKS_MOST = len(SURPRISE) - 1
 SURPRISE_SWING = 2.0  # and in an hour of the week never seen, in swings of the day
 DAY_MOST = 6.0  # of a bin's deviation moves the day's profile, in sizes; what is beyond is the weekday's
 UNSURE = 0.3  # prior size of a weekday's difference, in swings of the day
@@ -179,7 +180,7 @@ def needs_decimals(y, decimals):  # type: ignore[no-untyped-def]
     return abs(scaled - math.floor(scaled + 0.5)) > 1e-12 * scaled
 
 
-@bare
+@apart
 def warm(s, time, y, local, o):  # type: ignore[no-untyped-def]
     """Keep the first rows, as pairs of float32, where the week's profile will be; start with the last of them."""
     n = s.rows
@@ -235,7 +236,7 @@ def _start(s, time, local, o):  # type: ignore[no-untyped-def]
     s.flat = time
 
 
-@bare
+@apart
 def unsure_of(s):  # type: ignore[no-untyped-def]
     """How much heavier the tail of rows may be than it looks, after so few of them."""
     rate = min(max((s.size / max(abs(s.level), 1e-300) - RATE[0]) / (RATE[1] - RATE[0]), 0.0), 1.0)
@@ -244,7 +245,7 @@ def unsure_of(s):  # type: ignore[no-untyped-def]
     return (OPEN + (BURSTY - OPEN) * bursty) / (1.0 + age * age)
 
 
-@bare
+@apart
 def blank(s, local, level, size, o):  # type: ignore[no-untyped-def]
     """No more is known than a level and how far values move."""
     s.level, s.base, s.size, s.drift = level, level, size, 0.7 * size

@@ -18,7 +18,7 @@ import math
 import numpy as np
 
 from almenara.analysis.calendars import DAY_S, EPOCH_SHIFT_S, WEEK_S
-from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.compiled import apart, bare, inlined
 from almenara.analysis.seasonal_learn import learn_rhythm
 from almenara.analysis.seasonal_slot import (
     ACCEPT_S,
@@ -128,7 +128,7 @@ def _find(t, y):  # type: ignore[no-untyped-def]
     return -1
 
 
-@bare
+@apart
 def _moved(t, y, local, o):  # type: ignore[no-untyped-def]
     """The value is another one: is what this series does still, or already, what states do?"""
     if t.is_state == 1:
@@ -167,7 +167,7 @@ def _looks_so(t):  # type: ignore[no-untyped-def]
     return 4 * once <= visits and 4 * t.brief < visits and 10 * visits <= rows
 
 
-@bare
+@apart
 def _enter(t, local):  # type: ignore[no-untyped-def]
     """From here on a state: all that is known are its values and how often each came."""
     t.is_state, t.hour, t.streak = 1, local // HOUR_S, 0
@@ -188,7 +188,7 @@ def _enter(t, local):  # type: ignore[no-untyped-def]
     _look_up(t)
 
 
-@bare
+@apart
 def _leave(t, local, o):  # type: ignore[no-untyped-def]
     """No state any more: forget all but its rhythm, and begin to learn its profiles, from the values it had."""
     rows = size = 0.0
@@ -220,7 +220,7 @@ def _bin(hour):  # type: ignore[no-untyped-def]
     return 24 if weekend else 0, hour % 24
 
 
-@bare
+@apart
 def _commit(t, hour):  # type: ignore[no-untyped-def]
     """Close the open hour: learn the share of each value in it; look up what is usual in the next one."""
     rows = 0.0
@@ -320,7 +320,7 @@ def _turn_limit(t):  # type: ignore[no-untyped-def]
     return STAY_TIMES * t.turn_most + TURNS_MORE
 
 
-@bare
+@apart
 def state_row(t, time, y, local, o, verdict, cause, k):  # type: ignore[no-untyped-def]
     """Judge a row of a series that is a state into verdict[:, k] and cause[k], then learn it."""
     if local // HOUR_S != t.hour:

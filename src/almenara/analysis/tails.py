@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 
-from almenara.analysis.compiled import bare, inlined
+from almenara.analysis.compiled import apart, bare, inlined, within
 
 #: Probability of one side beyond u, and -log of both.
 Q = 0.02
@@ -88,7 +88,7 @@ def tail_stay(tails, at):  # type: ignore[no-untyped-def]
     return tails[at + U] + tails[at + LESS]
 
 
-@bare
+@apart
 def _fit(tails, at, excess, weight, fit):  # type: ignore[no-untyped-def]
     """One step of xi and log beta towards what makes this excess likely."""
     xi, beta = tails[at + XI], tails[at + BETA]
@@ -109,7 +109,7 @@ def _fit(tails, at, excess, weight, fit):  # type: ignore[no-untyped-def]
     tails[at + BETA] = max(beta * math.exp(min(max(move, -most), most)), BETA_MIN)
 
 
-@bare
+@within
 def tail_learn(tails, at, z, step, weight, fit):  # type: ignore[no-untyped-def]
     """Learn a deviation z (less than 0 when it fell on the other side). True where it was beyond u: then `tail_reach`
     is to be called. step: of the quantile, a share of it; weight: how much this row counts, 1 = as one independent

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from almenara.analysis.seasonal_periods import PERIODS
-from almenara.analysis.seasonal_slot import SLOT
+from almenara.analysis.seasonal_slot import NEVER, SLOT
 
 Arrays = Mapping[str, Any]
 #: By format: what makes a state of it one of the next format.
@@ -70,4 +70,11 @@ def _with_roots(state: Arrays) -> Arrays:
     return {**state, "slots": with_fields(state["slots"], SLOT)}
 
 
-UPGRADES: Upgrades = {6: _with_periods, 7: _with_roots}
+def _with_weeks(state: Arrays) -> Arrays:
+    """From 8: how many weeks this hour was seen is read with the profiles, so these are to be read again."""
+    slots = state["slots"].copy()
+    slots["quarter"] = NEVER
+    return {**state, "slots": slots}
+
+
+UPGRADES: Upgrades = {6: _with_periods, 7: _with_roots, 8: _with_weeks}

@@ -31,7 +31,7 @@ from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
 #: Raised when SLOT or what its numbers mean changes; what is to be done then stands in detectors/_formats.py.
-FORMAT = 8
+FORMAT = 9
 #: Batches of twice as many rows, which history comes in, are judged by several threads: series do not know each other.
 _PART_ROWS, _THREADS = 200_000, min(4, os.cpu_count() or 1)
 
