@@ -77,7 +77,7 @@ def test_the_page_shows_it(
     with Browser(width, height) as page:
         page.open(demo.url)
         page.find(".alarm")
-        page.wait_until(lambda: "P-101" in page.text("[aria-label='Simulated plant']"), "the plant", 60)
+        page.wait_until(lambda: "P-101" in page.text("[aria-label='Simulated plant']"), "the plant", SOON_S)
         press_break(page, "leak")
         one_page_fits(page, tmp_path / f"overview-{width}.png")
         page.open(f"{demo.url}/series")
@@ -115,7 +115,7 @@ def press_break(page: Browser, fault: str) -> None:
     page.execute("document.querySelector('.demo .button').scrollIntoView({block: 'center'})")
     page.click(".demo .button")
     page.click(".menu button")
-    page.wait_until(lambda: fault in page.text(".injected"), "the fault that runs", SOON_S)
+    page.wait_until(lambda: fault in page.text(".injected"), "the fault that runs")
 
 
 def one_page_fits(page: Browser, picture: Path) -> None:
