@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,6 +84,21 @@ def test_nothing_but_today_is_tried_where_nothing_else_is_asked_for(hub: HubProc
 def test_what_is_wrong_is_said_before_work_begins(hub: HubProcess, body: object, status: int, words: str) -> None:
     answered, text = hub.post("/api/v1/backtest", json.dumps(body).encode())
     assert (answered, words in json.loads(text)["error"]) == (status, True)
+
+
+def test_who_goes_away_leaves_the_way_free(hub: HubProcess) -> None:
+    asked = b'{"match": ["{source=\\"simulated\\"}"], "since": "14d", "options": {"p_limit": 1e-3}}'
+    head = f"POST /api/v1/backtest HTTP/1.1\r\nHost: 127.0.0.1:{hub.http}\r\nContent-Length: {len(asked)}\r\n\r\n"
+    for wanted in (0, 1, 1):  # bytes of the answer that are waited for
+        with socket.create_connection(("127.0.0.1", hub.http), 60) as link:
+            link.sendall(head.encode() + asked)
+            assert len(link.recv(wanted)) == wanted
+
+    def free() -> bool:
+        status, text = hub.post("/api/v1/backtest", b'{"match": ["flow"], "since": "7d"}')
+        return status == 200 and b'"result"' in text
+
+    wait_until(free, "the next backtest", 60)
 
 
 def test_detectors_tell_their_options_and_what_they_are_set_to(hub: HubProcess) -> None:

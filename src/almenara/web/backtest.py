@@ -69,7 +69,6 @@ class BacktestApi:
             contenders.append(Contender(ASKED, partial(asked.watch.make, asked.options)))
         if self._busy:
             raise HttpError(503, "another backtest is running", headers={"retry-after": "10"})
-        self._busy = True
         await self._pipeline.settle()
         return StreamingResponse(self._lines(asked, contenders), media_type="application/x-ndjson")
 
@@ -120,20 +119,25 @@ class BacktestApi:
         return found
 
     async def _lines(self, asked: _Asked, contenders: list[Contender]) -> AsyncIterator[bytes]:
+        if self._busy:  # another one began since this was asked for
+            yield dumps({"error": "another backtest is running"}) + b"\n"
+            return
+        self._busy = True
         loop = asyncio.get_running_loop()
-        with ThreadPoolExecutor(1, "backtest") as thread:  # a session of the store is used by one thread
-            steps = self._pipeline.backtest(asked.ids, asked.start, asked.end, contenders)
-            try:
-                while (found := await loop.run_in_executor(thread, next, steps, None)) is not None:
-                    last = found
-                    yield dumps({"progress": {"series": found.series, "of": found.of, "rows": found.rows}}) + b"\n"
-                result = await loop.run_in_executor(thread, self._result, asked, contenders, last)
-                yield dumps({"result": result}) + b"\n"
-            except (AlmenaraError, StoreError) as error:
-                yield dumps({"error": str(error)}) + b"\n"
-            finally:
-                await loop.run_in_executor(thread, steps.close)
-                self._busy = False
+        thread = ThreadPoolExecutor(1, "backtest")  # a session of the store is used by one thread
+        steps = self._pipeline.backtest(asked.ids, asked.start, asked.end, contenders)
+        try:
+            while (found := await loop.run_in_executor(thread, next, steps, None)) is not None:
+                last = found
+                yield dumps({"progress": {"series": found.series, "of": found.of, "rows": found.rows}}) + b"\n"
+            result = await loop.run_in_executor(thread, self._result, asked, contenders, last)
+            yield dumps({"result": result}) + b"\n"
+        except (AlmenaraError, StoreError) as error:
+            yield dumps({"error": str(error)}) + b"\n"
+        finally:  # nothing is awaited here: of a reader who has gone every wait ends at once
+            self._busy = False
+            thread.submit(steps.close)
+            thread.shutdown(wait=False)
 
     def _result(self, asked: _Asked, contenders: list[Contender], found: Backtest) -> dict[str, Any]:
         values = [dict(asked.watch.values), {**asked.watch.values, **asked.options}]
