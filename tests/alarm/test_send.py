@@ -21,7 +21,7 @@ from almenara.alarm import send
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
-from almenara.model.alarm import Incident
+from almenara.model.alarm import Notice
 from almenara.model.time import DAY_NS, NS
 from almenara.notifiers.webhook import Webhook
 from almenara.plugin.options import Secret
@@ -204,11 +204,11 @@ def test_a_notifier_that_hangs_or_breaks_does_not_hold_up_the_others(
     monkeypatch.setattr(send, "TRY_S", 1.0)  # enough for the hook on a busy machine
 
     class Hanging:
-        async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+        async def notify(self, notice: Notice) -> None:
             await asyncio.Event().wait()
 
     class Broken:
-        async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+        async def notify(self, notice: Notice) -> None:
             raise KeyError("its own mistake")
 
     async def main() -> None:

@@ -14,6 +14,7 @@ from almenara.model.errors import ConfigError, NotifyError
 from almenara.model.series import Series
 from almenara.notifiers.mqtt import MqttNotifier
 from almenara.plugin.options import Secret
+from almenara.testing.alarms import notice
 from brokers import embedded, mosquitto_sub, reading
 
 
@@ -31,10 +32,10 @@ def test_open_alarms_are_retained_and_resolved_ones_cleared(tmp_path: Path) -> N
         bus = embedded(tmp_path)
         async with reading(bus):
             notifier = MqttNotifier(url=f"mqtt://{bus.address}")
-            await notifier.notify(incident(State.FIRING), None)
+            await notifier.notify(notice(incident(State.FIRING)))
             lines = await mosquitto_sub(bus.address, "-t", "almenara/alarm/#", "-C", "2")
             assert {json.loads(line.partition(" ")[2])["labels"]["city"] for line in lines} == {"a", "b"}
-            await notifier.notify(incident(State.RESOLVED), None)
+            await notifier.notify(notice(incident(State.RESOLVED)))
             assert await mosquitto_sub(bus.address, "-t", "almenara/alarm/#", "-W", "1") == []
 
     asyncio.run(run())
@@ -43,13 +44,13 @@ def test_open_alarms_are_retained_and_resolved_ones_cleared(tmp_path: Path) -> N
 def test_a_broker_that_is_away_or_refuses_us_is_worth_another_try(tmp_path: Path, free_port: Callable[[], int]) -> None:
     async def run() -> None:
         with pytest.raises(NotifyError, match="refused") as caught:
-            await MqttNotifier(url=f"mqtt://127.0.0.1:{free_port()}").notify(incident(State.FIRING), None)
+            await MqttNotifier(url=f"mqtt://127.0.0.1:{free_port()}").notify(notice(incident(State.FIRING)))
         assert caught.value.retry
         bus = embedded(tmp_path, username="plant", password="right")
         async with reading(bus):
             notifier = MqttNotifier(url=f"mqtt://{bus.address}", username="plant", password=Secret("wrong"))
             with pytest.raises(NotifyError, match=r"[Nn]ot authorized"):
-                await notifier.notify(incident(State.FIRING), None)
+                await notifier.notify(notice(incident(State.FIRING)))
 
     asyncio.run(run())
 

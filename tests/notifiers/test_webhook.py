@@ -14,6 +14,7 @@ from almenara.model.series import Series
 from almenara.model.time import NS
 from almenara.notifiers.webhook import Webhook, webhook_body
 from almenara.plugin.options import Secret
+from almenara.testing.alarms import notice
 
 
 def incident(state: State = State.FIRING) -> Incident:
@@ -50,7 +51,7 @@ def run_against(answer: bytes, use: Callable[[int], object]) -> list[bytes]:
 async def post(port: int, **options: object) -> None:
     webhook = Webhook(url=Secret(f"http://127.0.0.1:{port}/hook?key=hidden"), **options)  # type: ignore[arg-type]
     try:
-        await webhook.notify(incident(), None)
+        await webhook.notify(notice(incident()))
     finally:
         await webhook.close()
 

@@ -193,7 +193,7 @@ def test_detectors_that_break_the_contract(parts: dict[str, Any], said: str) -> 
 class Bell:
     """Rings."""
 
-    def notify(self, incident: Any, graph_png: bytes | None) -> None: ...
+    def notify(self, notice: Any) -> None: ...
 
 
 class Lazy:

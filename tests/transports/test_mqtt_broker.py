@@ -17,6 +17,7 @@ from tests.transports.proxy import Proxy
 from almenara.model.alarm import Incident, Severity, State
 from almenara.notifiers.mqtt import MqttNotifier
 from almenara.plugin.contracts import Outcome
+from almenara.testing.alarms import notice
 from almenara.transports.mqtt import Mqtt
 from brokers import Mosquitto, mosquitto, mosquitto_pub, until
 from certificates import Authority
@@ -68,7 +69,7 @@ def test_it_works_where_select_sees_no_descriptor(tmp_path: Path, free_port: Cal
             assert client._client.socket().fileno() > 1023
             await asyncio.gather(*(client.send("data/x", b"%d" % n, qos=1) for n in range(100)))
             await until(lambda: sorted(map(int, heard)) == list(range(100)))
-        await MqttNotifier(url=url).notify(Incident(1, 1, State.FIRING, Severity.MINOR, ()), None)
+        await MqttNotifier(url=url).notify(notice(Incident(1, 1, State.FIRING, Severity.MINOR, ())))
 
     with mosquitto(tmp_path / "m", free_port()) as broker, many_descriptors():
         asyncio.run(run(broker.url))
@@ -207,7 +208,7 @@ def test_an_authority_and_a_certificate_of_ones_own(tmp_path: Path, free_port: C
             broker.start()
             await client.send("data/x", b"again", qos=1)
             await until(lambda: heard[-1] == b"again")
-        await MqttNotifier(url=broker.url, **files).notify(Incident(1, 1, State.FIRING, Severity.MINOR, ()), None)
+        await MqttNotifier(url=broker.url, **files).notify(notice(Incident(1, 1, State.FIRING, Severity.MINOR, ())))
 
     with secure(tmp_path, free_port()) as (broker, authority):
         asyncio.run(run(broker, authority))

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from almenara.alarm import outbox
 from almenara.alarm.book import Book
+from almenara.alarm.message import notice_of
 from almenara.alarm.outbox import Message
 from almenara.alarm.tables import reading
 from almenara.model.errors import NotifyError, Refused, StoreError
@@ -91,7 +92,7 @@ class Sender:
         try:
             if incident is not None:
                 async with asyncio.timeout(TRY_S):
-                    await notifier.notify(incident, graph_png=None)
+                    await notifier.notify(notice_of(message, incident))
         except TimeoutError:
             await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
         except NotifyError as error:

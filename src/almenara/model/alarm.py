@@ -1,8 +1,8 @@
-"""What people read: alarms, their transitions, and incidents. Everything before them is columns."""
+"""What people read: alarms, their transitions, incidents, and what they are told of them. All before is columns."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -96,3 +96,73 @@ class Incident:
     members: tuple[Alarm, ...]
     acknowledgement: Acknowledgement | None = None
     resolved: int = 0
+
+
+class NoticeKind(StrEnum):
+    """Why people are told."""
+
+    FIRING = "firing"  # an incident that they did not know
+    UPDATE = "update"  # more alarms, or a worse one, or some that ended
+    REPEAT = "repeat"  # it still goes on
+    REMINDER = "reminder"  # somebody took it on for a time that is over
+    ESCALATION = "escalation"  # nobody took it on
+    RESOLVED = "resolved"
+    DIGEST = "digest"  # all that gathered since the last digest
+    TEST = "test"  # asked for by hand; there is no incident
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One thing that a message says, such as "Since" and "14:03, 12 minutes ago": plain text, without markup."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message to people, ready for a notifier. A message that is tried again has the same id.
+
+    title: one line. facts: what happened, in the order in which a tired reader wants it. link: the incident's page,
+    empty where the hub does not know its own address. thread: the same for all messages about one incident. more:
+    further incidents, in a digest.
+    """
+
+    id: int
+    kind: NoticeKind
+    incident: Incident
+    title: str = ""
+    facts: tuple[Fact, ...] = ()
+    link: str = ""
+    thread: str = ""
+    graph_png: bytes | None = None
+    more: tuple[Incident, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The whole message in plain lines."""
+        lines = [self.title, *(f"{fact.name}: {fact.text}" for fact in self.facts), self.link]
+        return "\n".join(line for line in lines if line)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a person is answered who asked through a notifier: plain text, and perhaps a graph."""
+
+    text: str
+    graph_png: bytes | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """What a person asks or orders through a notifier.
+
+    who: as the journal shows it. verb: lower case, "ack". args: what follows it. may_act: whether this person may
+    change anything, or only look. reply: how to answer; it may be called once.
+    """
+
+    who: str
+    verb: str
+    args: str
+    may_act: bool
+    reply: Callable[[Reply], Awaitable[None]]

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 
-from almenara.model.alarm import Evidence, Incident, State, Transition
+from almenara.model.alarm import Evidence, Notice, State, Transition
 from almenara.model.errors import ConfigError, NotifyError, Problem
 from almenara.model.time import format_time
 from almenara.model.tls import client_context
@@ -105,10 +105,10 @@ class MqttNotifier:
         self._login = (username, str(password))
         self._tls = client_context(url, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
 
-    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+    async def notify(self, notice: Notice) -> None:
         """Publish each member's last state; returns when the broker has all. The graph is not sent. Raises
         NotifyError."""
-        messages = [alarm_message(member.last, self._root) for member in incident.members]
+        messages = [alarm_message(member.last, self._root) for member in notice.incident.members]
         try:
             await asyncio.to_thread(self._publish, messages)
         except OSError as error:  # TimeoutError and TLS errors are among them

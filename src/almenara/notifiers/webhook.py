@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from almenara.model.alarm import Alarm, Incident, State
+from almenara.model.alarm import Alarm, Incident, Notice, State
 from almenara.model.errors import ConfigError, NotifyError, Problem
 from almenara.model.time import format_time
 from almenara.plugin.options import Secret
@@ -55,7 +55,7 @@ class Webhook:
         self._timeout_s, self._ca_file = timeout_s, ca_file
         self._client: httpx.AsyncClient | None = None
 
-    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+    async def notify(self, notice: Notice) -> None:
         """Post it; returns when the receiver has answered 2xx. The graph is not sent.
 
         Raises NotifyError: worth another try after a time-out, a lost connection, 408, 429 and 5xx; not after any
@@ -63,7 +63,7 @@ class Webhook:
         """
         try:
             answer = await self._connected().post(
-                self._url, json=webhook_body(incident, self._receiver, self._external_url)
+                self._url, json=webhook_body(notice.incident, self._receiver, self._external_url)
             )
         except httpx.HTTPError as error:
             # Not the exception's own text: it may hold the URL, and that its secret part.

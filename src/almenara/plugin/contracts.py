@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
-from almenara.model.alarm import Incident
+from almenara.model.alarm import Notice
 from almenara.model.batch import Batch, Column, Decoded, DecodedMany, Event, Rejected, Verdict
 from almenara.model.series import SeriesList
 
@@ -261,10 +261,14 @@ class Task(Protocol):
 
 @runtime_checkable
 class Notifier(Protocol):
-    """An incident to people and systems."""
+    """An incident to people and systems. It reads nothing itself: all that it tells stands in the notice."""
 
-    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
-        """Tell them; returns when the other side has it. Raises NotifyError(retry=...)."""
+    async def notify(self, notice: Notice) -> None:
+        """Tell them; returns when the other side has it. Raises NotifyError(retry=...). The same notice may come again
+        after a failure, also in the next run of the hub; its id says so."""
+
+    # A notifier through which people can also ask has `commands() -> AsyncIterator[Command]`, what they ask, from those
+    # alone who may; it ends when it is closed. It raises nothing for what a person does wrong, and tells that person.
 
 
 #: Kind of plugin -> (entry-point group, contract). The folders of `almenara` carry the same names.

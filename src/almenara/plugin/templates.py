@@ -443,20 +443,20 @@ class $cls:
 '''
 
 NOTIFIER = '''\
-"""`$name`: appends a line to a file for every incident. Replace `notify` with your way of telling people."""
+"""`$name`: appends a line to a file for every message. Replace `notify` with your way of telling people."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from almenara.model.alarm import Incident
+from almenara.model.alarm import Notice
 from almenara.model.errors import NotifyError
 from almenara.model.time import format_time
 
 
 class $cls:
-    """Writes a line to a file for every change of an incident.
+    """Writes a line to a file for every message about an incident.
 
     Options:
         file: The file to append to.
@@ -465,10 +465,10 @@ class $cls:
     def __init__(self, *, file: Path = Path("incidents.log")) -> None:
         self._file = file
 
-    async def notify(self, incident: Incident, graph_png: bytes | None) -> None:
+    async def notify(self, notice: Notice) -> None:
         """Tell them; returns when it is written. Raises NotifyError."""
-        what = ", ".join(f"{alarm.last.rule} {alarm.last.series}" for alarm in incident.members)
-        line = f"{format_time(incident.since)} {incident.id} {incident.state} {incident.severity} {what}\\n"
+        incident = notice.incident
+        line = f"{format_time(incident.since)} {incident.id} {notice.kind} {incident.severity} {notice.title}\\n"
         try:
             await asyncio.to_thread(self._append, line)
         except OSError as error:
