@@ -205,7 +205,8 @@ class Browser:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise BrowserError(f"waited {within_s} s for {what}")
+                seen = " ".join(str(self.execute("return document.body.innerText")).split())
+                raise BrowserError(f"waited {within_s} s for {what}; the page says: {seen[:2000]}")
             time.sleep(0.03)
 
     def close(self) -> None:
