@@ -134,8 +134,8 @@ class KeyReused(AlmenaraError):
 
 
 class NotifyError(AlmenaraError):
-    """A notification did not arrive."""
+    """A notification did not arrive. retry_after_s: the receiver asks not to be tried earlier; 0 = it does not say."""
 
-    def __init__(self, message: str, *, retry: bool):
-        self.retry = retry
+    def __init__(self, message: str, *, retry: bool, retry_after_s: float = 0.0):
+        self.retry, self.retry_after_s = retry, retry_after_s
         super().__init__(message)
