@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from almenara.alarm import incidents, outbox, restart
+from almenara.alarm import incidents, lines, outbox, restart
 from almenara.alarm.changes import Change, closing, from_clock, from_rows
 from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.outbox import Routes
@@ -55,7 +55,7 @@ class Book:
         self._writing = threading.Lock()  # of the writing connection
         with reading():
             self._db, self._reader = database(), database()
-            self._db.executescript(SCHEMA)
+            self._db.executescript(SCHEMA + lines.SCHEMA)
             self._open = restart.open_alarms(self._db)
             self._decided, self._next = restart.numbers(self._db)
             self._incidents = Incidents()
@@ -169,6 +169,11 @@ class Book:
         with self._reading, transaction(self._reader, "BEGIN"):
             ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
             return incidents.read(self._reader, [id for (id,) in ids])
+
+    def lines(self, incident: int) -> list[lines.Line]:
+        """What became of an incident besides its alarms, oldest first."""
+        with self._reading, reading():
+            return lines.read(self._reader, incident)
 
     def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0, now_ns: int | None = None) -> bool:
         """Somebody takes an incident on, until a time (ns; 0: until it is resolved). False: it is not open."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 from almenara.alarm import incidents
 from almenara.alarm.incidents import Fold
-from almenara.model.alarm import Incident, State, Transition
-from almenara.query import NAME, Matcher, match_all
+from almenara.model.alarm import Incident, State, Transition, labels_of
+from almenara.query import Matcher, match_all
 
 #: Routes: the name of each notifier, and the alarms that it is told of (no matchers: all).
 Routes = Mapping[str, Sequence[Matcher]]
@@ -52,11 +52,7 @@ def queue(connection: sqlite3.Connection, fold: Fold, routes: Routes, upto: int,
 
 
 def _matches(matchers: Sequence[Matcher], change: Transition) -> bool:
-    if not matchers:
-        return True
-    labels = dict(change.series.labels) | dict(change.labels)
-    labels |= {NAME: change.series.name, "alertname": change.rule, "severity": change.severity.value}
-    return match_all(matchers, labels)
+    return not matchers or match_all(matchers, labels_of(change))
 
 
 def first(connection: sqlite3.Connection, notifier: str) -> Message | None:

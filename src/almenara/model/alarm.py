@@ -67,6 +67,13 @@ class Transition:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
+def labels_of(change: Transition) -> dict[str, str]:
+    """The labels of an alarm, which policies, silences and notifiers choose by: those of its series and of its rule,
+    and `__name__` (the series), `alertname` (the rule) and `severity`."""
+    own = {"__name__": change.series.name, "alertname": change.rule, "severity": change.severity.value}
+    return dict(change.series.labels) | dict(change.labels) | own
+
+
 @dataclass(frozen=True, slots=True)
 class Alarm:
     """An alarm as it stands now: its last transition, and the number of its incident once it fired."""
