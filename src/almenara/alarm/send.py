@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: The first wait after a failure; each further one is twice as long, up to the longest.
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS, 300 * NS
+#: So long a wait that the other side asks for is kept.
+MOST_ASKED_NS = 3600 * NS
 #: What still fails after so long is given up.
 GIVE_UP_NS = DAY_NS
 #: A notifier that has not come back by then is taken to have failed.
@@ -82,7 +84,7 @@ class Sender:
             message = await self._written(lambda: outbox.first(self._db, name))
             if message is None:
                 await self._wake[name].wait()
-            elif 0 < (wait := message.due - self._clock()) <= LONGEST_WAIT_NS:  # else the clock was set back
+            elif 0 < (wait := message.due - self._clock()) <= MOST_ASKED_NS:  # else the clock was set back
                 await asyncio.sleep(min(wait / NS, LOOK_S))
             else:
                 await self._send(notifier, message)
@@ -96,7 +98,7 @@ class Sender:
         except TimeoutError:
             await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
         except NotifyError as error:
-            await self._failed(message, str(error), retry=error.retry)
+            await self._failed(message, str(error), retry=error.retry, least_ns=round(error.retry_after_s * NS))
         except Exception as error:  # the plugin's own mistake must not silence the others
             log.exception("notifier %s failed in a way it should not", message.notifier)
             await self._failed(message, f"{type(error).__name__}: {error}", retry=True)
@@ -105,10 +107,10 @@ class Sender:
             await self._written(lambda: outbox.close(self._db, message, "sent", now))
             self.counts[message.notifier, "sent"] += 1
 
-    async def _failed(self, message: Message, error: str, *, retry: bool) -> None:
+    async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> None:
         now = self._clock()
         if retry and now - message.queued < GIVE_UP_NS:
-            wait = min(FIRST_WAIT_NS << min(message.tries, 20), LONGEST_WAIT_NS)
+            wait = max(min(FIRST_WAIT_NS << min(message.tries, 20), LONGEST_WAIT_NS), min(least_ns, MOST_ASKED_NS))
             log.warning("incident %d: %s; trying again in %g s", message.incident, error, wait / NS)
             await self._written(lambda: outbox.put_off(self._db, message, now + wait, error))
             self.counts[message.notifier, "failed"] += 1

@@ -52,6 +52,7 @@ def run(
 ) -> int:  # fmt: skip
     """Run a hub; 0 when it was stopped, 1 when it failed."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole URLs, and some have secrets in them
     if speed != 1 and not demo:
         raise ConfigError([Problem("command line: --speed", "goes with --demo only")])
     overrides, token = _overrides(config, data, http, mqtt, listen_all)

@@ -76,7 +76,8 @@ def build(
         )
         collecting = collectors(config, clock) | dict(more or {})
         bus = make_bus(config, folder, clock)
-        return Built(config, pipeline, bus, collecting, transports(config, clock, folder), notifiers(config))
+        links, telling = transports(config, clock, folder), notifiers(config, clock, folder)
+        return Built(config, pipeline, bus, collecting, links, telling)
     except BaseException:
         folder.close()
         raise
@@ -93,9 +94,10 @@ def transports(config: Config, clock: Callable[[], int], folder: DataFolder) -> 
     return {name: plugin.build(clock=clock, folder=links / slug(name)) for name, plugin in config.transports.items()}
 
 
-def notifiers(config: Config) -> dict[str, Notifier]:
-    """The notifiers of the config."""
-    return {name: plugin.build() for name, plugin in config.notifiers.items()}
+def notifiers(config: Config, clock: Callable[[], int], folder: DataFolder) -> dict[str, Notifier]:
+    """The notifiers of the config; each may keep notes in a folder of its own."""
+    notes = folder.path / "notifiers"
+    return {name: plugin.build(clock=clock, folder=notes / slug(name)) for name, plugin in config.notifiers.items()}
 
 
 def options(config: Config) -> Options:

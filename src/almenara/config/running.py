@@ -94,7 +94,7 @@ class Running:
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
         hub = self.built.pipeline
         collecting, receiving = collectors(config, hub.clock), transports(config, hub.clock, hub.folder)
-        notifying = notifiers(config)
+        notifying = notifiers(config, hub.clock, hub.folder)
         extra = {name: c for name, c in self.built.collectors.items() if name not in self._config.collectors}
         await self._inputs.pause_collecting()
         await self._end_outputs()

@@ -154,10 +154,14 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a person is answered who asked through a notifier: plain text, and perhaps a graph."""
+    """What a person is answered who asked through a notifier: plain text, and perhaps a graph.
+
+    choices: what may be asked next, as it would be typed; a notifier that can offers them to be pressed.
+    """
 
     text: str
     graph_png: bytes | None = None
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,9 @@ class Command:
     """What a person asks or orders through a notifier.
 
     who: as the journal shows it. verb: lower case, "ack". args: what follows it. may_act: whether this person may
-    change anything, or only look. reply: how to answer; it may be called once.
+    change anything, or only look. reply: how to answer; it may be called once. time: when it was asked, ns; the same
+    where a command comes a second time, after a restart. incident: that of the message it answers, 0 where there is
+    none.
     """
 
     who: str
@@ -173,3 +179,5 @@ class Command:
     args: str
     may_act: bool
     reply: Callable[[Reply], Awaitable[None]]
+    time: int
+    incident: int = 0

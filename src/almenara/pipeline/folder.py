@@ -1,7 +1,7 @@
 """The data folder: one hub owns it, and it says which format it is in.
 
 format       the number of the format            lock      held while a hub runs
-log/  store/  state/  broker/  aside/  links/    hub.db    all that is small and must be exact (SQLite)
+log/  store/  state/  broker/  aside/  links/  notifiers/    hub.db    all that is small and must be exact (SQLite)
 """
 
 from __future__ import annotations

@@ -269,6 +269,9 @@ class Notifier(Protocol):
 
     # A notifier through which people can also ask has `commands() -> AsyncIterator[Command]`, what they ask, from those
     # alone who may; it ends when it is closed. It raises nothing for what a person does wrong, and tells that person.
+    # A command is done when the next one is asked for; one that was not may come again, also in the next run of the
+    # hub. What orders mean must not change by that. Such a notifier may have `problem`, why nobody can ask now, in
+    # words, and `dropped`, a Counter by reason of what was no command, which only grows.
 
 
 #: Kind of plugin -> (entry-point group, contract). The folders of `almenara` carry the same names.
