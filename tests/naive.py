@@ -248,6 +248,14 @@ def deviation(values: list[float]) -> float:
     return math.sqrt(exact_sum([(v - mean) ** 2 for v in values]) / len(values))
 
 
+def line(time_s: list[float], values: list[float]) -> tuple[float, float]:
+    """(slope, level at time 0) of the line of least squares, by Cramer's rule."""
+    n, x, y = len(values), exact_sum(time_s), exact_sum(values)
+    xx, xy = exact_sum([t * t for t in time_s]), exact_sum([t * v for t, v in zip(time_s, values, strict=True)])
+    slope = (n * xy - x * y) / (n * xx - x * x)
+    return slope, (y - slope * x) / n
+
+
 def over_windows(
     name: str, offsets: list[int], time: list[int], value: list[float], ends: list[int], window: int, q: float
 ) -> list[list[float]]:

@@ -93,7 +93,6 @@ def test_syntax_errors_say_where_and_what(text: str, message: str) -> None:
         ("quantile(0.5, a)", "the aggregation quantile"),
         ("histogram_quantile(0.9, a)", "the function histogram_quantile()"),
         ("time()", "the function time()"),
-        ("a and b", "the operator and"),
         ("a atan2 b", "the operator atan2"),
         ("a / on(x) group_left(y) b", "group_left or group_right"),
         ("a + fill(1) b", "the modifier fill"),

@@ -36,6 +36,26 @@ def test_windows_equal_their_twin(
         np.testing.assert_allclose(got, np.array(expected).reshape(got.shape), rtol=1e-9, atol=1e-6)
 
 
+def test_lines_equal_their_twin() -> None:
+    rng = np.random.default_rng(3)
+    time = np.sort(rng.choice(10_000, 300, replace=False)).astype(np.int64) * 1_000_000_000
+    value, ends = rng.normal(50, 9, 300), np.array([2_000, 6_000, 9_999], np.int64) * 1_000_000_000
+    low, high = kernels.window_bounds(np.array([0, 300]), time, ends, 1_500 * 1_000_000_000)
+    slope, level = kernels.lines(time, value, low, high, ends)
+    for j in range(3):
+        rows = slice(low[0, j], high[0, j])
+        expected = naive.line(((time[rows] - ends[j]) / 1e9).tolist(), value[rows].tolist())
+        assert (slope[0, j], level[0, j]) == pytest.approx(expected, rel=1e-9)
+
+
+def test_lines_of_rows_that_do_not_fit_are_refused() -> None:
+    one = np.zeros((1, 1), np.int64)
+    with pytest.raises(ValueError, match="reach past"):
+        kernels.lines(np.zeros(2, np.int64), np.zeros(2), one, one + 3, one[0])
+    with pytest.raises(ValueError, match="shapes differ"):
+        kernels.lines(np.zeros(2, np.int64), np.zeros(3), one, one, one[0])
+
+
 @settings(deadline=None)
 @given(data=st.data(), k=st.integers(0, 6), t=st.integers(0, 4), groups=st.integers(1, 3))
 def test_groups_equal_their_twin(data: st.DataObject, k: int, t: int, groups: int) -> None:

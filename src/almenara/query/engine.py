@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from almenara.model.errors import QueryError, QueryTooLarge
-from almenara.model.time import MINUTE_NS
-from almenara.query.expression import Aggregate, Binary, Call, Expr, Negate, Selector, is_scalar
+from almenara.model.time import MINUTE_NS, NS
+from almenara.query.expression import SETS, Absent, Aggregate, Binary, Call, Expr, Negate, Selector, is_scalar
 from almenara.query.matcher import NAME
 from almenara.query.matrix import Matrix
 from almenara.query.operators import (
@@ -23,6 +23,7 @@ from almenara.query.operators import (
     negate,
     require_distinct,
     with_number,
+    with_set,
     with_vector,
     without_name,
 )
@@ -102,6 +103,8 @@ class _Evaluation:
             return self.aggregate(expr)
         if isinstance(expr, Binary):
             return self.binary(expr)
+        if isinstance(expr, Absent):
+            return self.absent(expr)
         raise TypeError(f"{type(expr).__name__} is no vector")
 
     def selector(self, expr: Selector) -> Vector:
@@ -117,6 +120,8 @@ class _Evaluation:
         rows, ends = self._rows(expr.window.selector)
         rows = rows.without_nan()
         parameter = 0.0 if expr.parameter is None else constant(expr.parameter)
+        if expr.function == "predict_linear":  # counts from the time of the evaluation, whatever the offset
+            parameter += expr.window.selector.offset_ns / NS
         values, present = over_windows(expr.function, rows, ends, expr.window.range_ns, parameter)
         labels = rows.labels if expr.function == "last_over_time" else [without_name(one) for one in rows.labels]
         vector = Vector.of(labels, values, present)
@@ -136,7 +141,14 @@ class _Evaluation:
         values = aggregate(vector.values, vector.present, group, len(groups), AGGREGATES[expr.op])
         return Vector.of([dict(key) for key in groups], values, present)
 
+    def absent(self, expr: Absent) -> Vector:
+        present: np.ndarray = self.vector(expr.operand).present
+        missing = ~np.any(present, axis=0, keepdims=True)
+        return Vector.of([dict(expr.labels)], np.ones(missing.shape), missing)
+
     def binary(self, expr: Binary) -> Vector:
+        if expr.op in SETS:
+            return with_set(expr, self.vector(expr.left), self.vector(expr.right))
         if is_scalar(expr.left):
             return with_number(expr, self.vector(expr.right), constant(expr.left), number_left=True)
         if is_scalar(expr.right):

@@ -9,6 +9,8 @@ from almenara.query.matcher import Matcher
 
 ARITHMETIC = ("+", "-", "*", "/", "%", "^")
 COMPARISONS = ("==", "!=", ">", "<", ">=", "<=")
+#: Which series of both sides stay: those with a partner, those without, or all.
+SETS = ("and", "unless", "or")
 AGGREGATIONS = ("sum", "avg", "min", "max", "count")
 
 #: Functions of a range selector, by name.
@@ -26,6 +28,8 @@ FUNCTIONS = (
     "stddev_over_time",
     "quantile_over_time",
     "present_over_time",
+    "deriv",
+    "predict_linear",
 )
 
 
@@ -61,7 +65,8 @@ class Negate:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One of FUNCTIONS over a window. parameter: the quantile of quantile_over_time, a scalar; None elsewhere."""
+    """One of FUNCTIONS over a window. parameter, a scalar: the quantile of quantile_over_time, how many
+    seconds ahead predict_linear looks; None elsewhere."""
 
     function: str
     window: Window
@@ -88,7 +93,7 @@ class Matching:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """`left op right`, op one of ARITHMETIC or COMPARISONS. returns_bool: 0 or 1 in place of a filter."""
+    """`left op right`, op one of ARITHMETIC, COMPARISONS or SETS. returns_bool: 0 or 1 in place of a filter."""
 
     op: str
     left: Expr
@@ -97,7 +102,15 @@ class Binary:
     matching: Matching = Matching()
 
 
-Expr = Number | Selector | Negate | Call | Aggregate | Binary
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """`absent(operand)`: 1, with these labels, at times at which no series of the operand has a value."""
+
+    operand: Expr
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+Expr = Number | Selector | Negate | Call | Aggregate | Binary | Absent
 
 
 def is_scalar(expr: Expr) -> bool:
@@ -118,5 +131,5 @@ def needs(expr: Expr, lookback_ns: int) -> Iterator[tuple[Selector, int]]:
     elif isinstance(expr, Binary):
         yield from needs(expr.left, lookback_ns)
         yield from needs(expr.right, lookback_ns)
-    elif isinstance(expr, Negate | Aggregate):
+    elif isinstance(expr, Negate | Aggregate | Absent):
         yield from needs(expr.operand, lookback_ns)

@@ -20,7 +20,7 @@ def over_windows(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(values float64[k, t], present bool[k, t]) of one of expression.FUNCTIONS over windows (end - window, end].
 
-    rows: without NaN, except for last_over_time. ends: int64[t] ns, rising. parameter: the quantile.
+    rows: without NaN, except for last_over_time. ends: int64[t] ns, rising. parameter: see `expression.Call`.
     """
     values = np.empty((len(rows.labels), len(ends)))
     present = np.empty(values.shape, bool)
@@ -49,6 +49,9 @@ def _block(
         return np.ones(count.shape), count > 0
     if function == "last_over_time":
         return _take(rows.value, high - 1), count > 0
+    if function in ("deriv", "predict_linear"):
+        slope, level = kernels.lines(rows.time, rows.value, low, high, ends)
+        return slope if function == "deriv" else level + slope * parameter, count > 1
     if function == "quantile_over_time" and not 0 <= parameter <= 1:
         outside = np.nan if np.isnan(parameter) else np.copysign(np.inf, parameter)
         return np.full(count.shape, outside), count > 0

@@ -59,6 +59,25 @@ def reduce_windows(value: np.ndarray, low: np.ndarray, high: np.ndarray, what: i
     return out
 
 
+def lines(
+    time: np.ndarray, value: np.ndarray, low: np.ndarray, high: np.ndarray, ends: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """(slope a second, level at the window's end) of the line of least squares through value[low:high] of each window:
+    float64[k, t] twice, NaN for windows of fewer than two rows. value has no NaN.
+
+    low, high: int64[k, t] from `window_bounds`, with `ends`, int64[t]. Raises ValueError.
+    """
+    if low.shape != high.shape or low.shape[1] != len(ends) or len(time) != len(value):
+        raise ValueError(f"shapes differ: {low.shape}, {high.shape}, {len(ends)} ends; {len(time)}, {len(value)} rows")
+    columns = [np.ascontiguousarray(one, np.int64) for one in (time, low, high, ends)]
+    time, low, high, ends = columns
+    if low.size and (low.min() < 0 or high.max() > len(value)):
+        raise ValueError(f"windows reach past the {len(value)} rows")
+    slope, level = np.full(low.shape, np.nan), np.full(low.shape, np.nan)
+    _lines(time, np.ascontiguousarray(value, np.float64), low, high, ends, slope, level)
+    return slope, level
+
+
 def aggregate(values: np.ndarray, present: np.ndarray, group: np.ndarray, groups: int, what: int) -> np.ndarray:
     """float64[groups, t]: sum, mean... at each time over the series of each group that are present; NaN where none is.
 
@@ -231,3 +250,29 @@ def _aggregate(values, present, group, what, result, carry, count):  # type: ign
                     result[g, j] += carry[g, j]
                 if what == AVG and count[g, j] > 0:
                     result[g, j] /= count[g, j]
+
+
+@njit(cache=True, nogil=True)
+def _lines(time, value, low, high, ends, slope, level):  # type: ignore[no-untyped-def]
+    for i in range(low.shape[0]):
+        for j in range(low.shape[1]):
+            lo, n = low[i, j], high[i, j] - low[i, j]
+            if n < 2:
+                continue
+            first, flat = value[lo], True
+            sum_x = sum_y = sum_xy = sum_xx = 0.0
+            c_x = c_y = c_xy = c_xx = 0.0
+            for k in range(lo, lo + n):
+                x, y = (time[k] - ends[j]) / 1e9, value[k]
+                flat = flat and y == first
+                sum_x, c_x = _add(x, sum_x, c_x)
+                sum_y, c_y = _add(y, sum_y, c_y)
+                sum_xy, c_xy = _add(x * y, sum_xy, c_xy)
+                sum_xx, c_xx = _add(x * x, sum_xx, c_xx)
+            if flat:
+                slope[i, j] = np.nan if np.isinf(first) else 0.0
+                level[i, j] = np.nan if np.isinf(first) else first
+                continue
+            sum_x, sum_y, sum_xy, sum_xx = sum_x + c_x, sum_y + c_y, sum_xy + c_xy, sum_xx + c_xx
+            slope[i, j] = (sum_xy - sum_x * sum_y / n) / (sum_xx - sum_x * sum_x / n)
+            level[i, j] = sum_y / n - slope[i, j] * sum_x / n

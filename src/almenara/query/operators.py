@@ -110,6 +110,28 @@ def with_vector(expr: Binary, left: Vector, right: Vector) -> Vector:
     return merge(Vector.of(labels, values, present))
 
 
+def with_set(expr: Binary, left: Vector, right: Vector) -> Vector:
+    """`and`: series of the left that have a partner on the right at that time; `unless`: those that have none; `or`:
+    all of the left, and of the right those without a partner. Whole labels stay."""
+    lefts, rights = _signatures(left, expr.matching), _signatures(right, expr.matching)
+    if expr.op == "or":
+        alone = right.present & ~_partners(rights, lefts, left.present)
+        kept = Vector.of(right.labels, right.values, alone)
+        values, present = np.concatenate((left.values, kept.values)), np.concatenate((left.present, kept.present))
+        return merge(Vector.of(left.labels + kept.labels, values, present))
+    paired = _partners(lefts, rights, right.present)
+    return Vector.of(left.labels, left.values, left.present & (paired if expr.op == "and" else ~paired))
+
+
+def _partners(mine: list[tuple[str, ...]], others: list[tuple[str, ...]], present: np.ndarray) -> np.ndarray:
+    """bool[mine, t]: at which times another series with an equal signature is present."""
+    rows: dict[tuple[str, ...], Any] = {}
+    for n, key in enumerate(others):
+        rows[key] = rows[key] | present[n] if key in rows else present[n]
+    none = np.zeros(present.shape[1], bool)
+    return np.stack([rows.get(key, none) for key in mine]) if mine else np.zeros((0, len(none)), bool)
+
+
 def merge(vector: Vector) -> Vector:
     """Series with equal labels become one. Raises QueryError where two have a value at the same time."""
     groups: dict[tuple[tuple[str, str], ...], list[int]] = defaultdict(list)

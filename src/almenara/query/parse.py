@@ -15,6 +15,8 @@ from almenara.query.expression import (
     AGGREGATIONS,
     COMPARISONS,
     FUNCTIONS,
+    SETS,
+    Absent,
     Aggregate,
     Binary,
     Call,
@@ -142,12 +144,12 @@ class _Translator:
 
     def binary(self, node: Any) -> Binary:
         op, modifier = str(node.op), node.modifier
-        if op in ("and", "or", "unless", "atan2"):
+        if op == "atan2":
             self.refuse(f"the operator {op}")
         left, right = self.expression(node.lhs), self.expression(node.rhs)
         if modifier is None:
             return Binary(op, left, right)
-        if modifier.card != self.lib.VectorMatchCardinality.OneToOne:
+        if op not in SETS and modifier.card != self.lib.VectorMatchCardinality.OneToOne:
             self.refuse("group_left or group_right")
         fill = modifier.fill_values
         if fill is not None and (fill.lhs is not None or fill.rhs is not None):
@@ -173,12 +175,22 @@ class _Translator:
         without = node.modifier.type == self.lib.AggModifierType.Without
         return Aggregate(op, operand, tuple(node.modifier.labels), without)
 
-    def call(self, node: Any) -> Call:
+    def call(self, node: Any) -> Call | Absent:
         name, args = node.func.name, list(node.args)
+        if name == "absent":
+            operand = self.expression(args[0])
+            return Absent(operand, _absent_labels(operand) if isinstance(operand, Selector) else ())
+        if name == "absent_over_time":
+            window = self.window(args[0])
+            return Absent(Call("present_over_time", window), _absent_labels(window.selector))
         if name not in FUNCTIONS:
             self.refuse(f"the function {name}()")
-        parameter = self.expression(args[0]) if name == "quantile_over_time" else None
-        ranged = args[-1]
+        if name == "predict_linear":
+            args = args[::-1]  # its window comes first
+        return Call(name, self.window(args[-1]), self.expression(args[0]) if len(args) == 2 else None)
+
+    def window(self, ranged: Any) -> Window:
+        """The range selector that a function takes."""
         while isinstance(ranged, self.lib.ParenExpr):
             ranged = ranged.expr
         if isinstance(ranged, self.lib.SubqueryExpr):
@@ -188,4 +200,11 @@ class _Translator:
             raise QuerySyntax(
                 f"{syntax.shorten(self.text)!r}: a range of 0; expected one of at least 1ms, such as [5m]"
             )
-        return Call(name, Window(self.selector(ranged.vector_selector), range_ns), parameter)
+        return Window(self.selector(ranged.vector_selector), range_ns)
+
+
+def _absent_labels(selector: Selector) -> tuple[tuple[str, str], ...]:
+    """Labels of what is absent: those that the selector says as equal, each once."""
+    said = [m.label for m in selector.matchers]
+    kept = (m for m in selector.matchers if m.op == "=" and m.label != NAME and said.count(m.label) == 1 and m.value)
+    return tuple(sorted((m.label, m.value) for m in kept))
