@@ -15,6 +15,7 @@ from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.outbox import Routes
 from almenara.alarm.pace import Pace
 from almenara.alarm.rules import Rule
+from almenara.alarm.silences import Silences
 from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
 from almenara.analysis.runs import starts
@@ -41,14 +42,15 @@ class Book:
     def __init__(
         self, database: Callable[[], sqlite3.Connection], rules: Iterable[Rule], series: SeriesList,
         selector: Callable[[Sequence[Matcher]], Selector], causes: Causes | None = None,
-        notifiers: Routes | Iterable[str] = (),
+        notifiers: Routes | Iterable[str] = (), silences: Silences | None = None,
     ):  # fmt: skip
         """series: the hub's index (`find(keys)` gives ids); it may be filled later, but before the first step or tick.
-        causes: what `Verdict.cause` points into. notifiers: who is told, by name, and of which alarms. Raises
-        StoreError.
+        causes: what `Verdict.cause` points into. notifiers: who is told, by name, and of which alarms.
+        silences: of which alarms people are told nothing for a while; the book closes them. Raises StoreError.
         """
         self._series, self._selector, self._causes = series, selector, causes or Causes()
         self._routes = outbox.routes_of(notifiers)
+        self.silences = silences or Silences(database)
         self.on_queued: Callable[[], None] = lambda: None  # called when there is something to send
         self._lock = threading.Lock()  # of the alarms that are open, which other threads read
         self._reading = threading.Lock()  # of the reading connection
@@ -187,6 +189,7 @@ class Book:
         with self._writing, self._reading:
             self._db.close()
             self._reader.close()
+        self.silences.close()
 
     # --- inside
 

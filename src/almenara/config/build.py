@@ -11,6 +11,8 @@ from typing import Any
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import NOT_OURS, Rule
+from almenara.alarm.silence import Occasions, Silence, with_windows
+from almenara.alarm.silences import Silences
 from almenara.analysis.occasions import Calendar, calendars_of
 from almenara.analysis.tuning import Tuning
 from almenara.analysis.when import words_of
@@ -24,6 +26,7 @@ from almenara.config.schema import Plugin, split_address
 from almenara.config.schema import Tuning as TuningKeys
 from almenara.model.causes import Causes
 from almenara.model.errors import ConfigError, Problem
+from almenara.model.time import LATEST_NS
 from almenara.model.topic import ROOT, slug
 from almenara.pipeline.admission import Limits
 from almenara.pipeline.budgets import Budget, Budgets
@@ -214,12 +217,27 @@ def told(config: Config) -> dict[str, tuple[Matcher, ...]]:
     return {name: _matchers(p.match) for name, p in config.notifiers.items()}
 
 
+def maintenance(config: Config) -> list[Silence]:
+    """The maintenance windows of the config."""
+    timezone = config.site.timezone
+    found = []
+    for name, one in config.maintenance.items():
+        days = calendars_of({k: v for k, v in config.calendars.items() if k == one.calendar}, timezone)
+        silence = Silence(
+            f"maintenance-{name}", _matchers(one.match), 0, LATEST_NS, "the configuration", one.comment,
+            tuple(one.windows), name=name, schedules=tuple(Occasions(calendar) for calendar in days),
+        )  # fmt: skip
+        found.append(with_windows(silence, timezone))
+    return found
+
+
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
     causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
         causes=causes, notifiers=told(config),
+        silences=Silences(folder.database, config.site.timezone, maintenance(config)),
     )  # fmt: skip
 
 

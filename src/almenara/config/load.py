@@ -11,9 +11,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from almenara.config import calendars, schema
+from almenara.config import calendars, maintenance, schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
+from almenara.config.maintenance import Maintenance
 from almenara.config.mistake import Mistake
 from almenara.config.schema import PLUGINS, SECTIONS, Agent, Data, Http, Mqtt, Plugin, Publish, Route, Rule, Site
 from almenara.model.errors import ConfigError, MissingExtra, PluginError, Problem, QueryError
@@ -61,6 +62,7 @@ class Config:
     queue: Queue = field(default_factory=Queue)
     streams: Mapping[str, Stream] = field(default_factory=dict)
     calendars: Mapping[str, schema.Calendar] = field(default_factory=dict)
+    maintenance: Mapping[str, Maintenance] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -153,7 +155,10 @@ class _Check:
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
     def all(self) -> dict[str, Any]:
-        known = ["version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams"]
+        known = [
+            "version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams",
+            "maintenance",
+        ]  # fmt: skip
         for key in self.tables:
             if key not in known:
                 near = get_close_matches(key, known, n=1)
@@ -172,6 +177,8 @@ class _Check:
             parts["streams"] = {name: self.stream(name, table) for name, table in self.named("streams")}
         if "calendars" in self.tables:
             parts["calendars"] = {name: self.calendar(name, table) for name, table in self.named("calendars")}
+        if "maintenance" in self.tables:
+            parts["maintenance"] = {name: self.maintenance(name, table) for name, table in self.named("maintenance")}
         self.sense(parts)
         return parts
 
@@ -328,6 +335,14 @@ class _Check:
     def calendar(self, name: str, table: dict[str, Any]) -> schema.Calendar | None:
         where = join(("calendars", name))
         found, problems = calendars.read(name, table, where)
+        self.problems += problems
+        self.selector(f"{where}.match", table.get("match", ""))
+        return found
+
+    def maintenance(self, name: str, table: dict[str, Any]) -> Maintenance | None:
+        calendars_known = self.tables.get("calendars")
+        where = join(("maintenance", name))
+        found, problems = maintenance.read(table, where, calendars_known if isinstance(calendars_known, dict) else {})
         self.problems += problems
         self.selector(f"{where}.match", table.get("match", ""))
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from almenara.config.dialects import Stream
+from almenara.config.maintenance import Maintenance
 from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Route, Rule, Tuning
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
@@ -21,6 +22,9 @@ def reference() -> str:
         "## [rules.NAME]\n",
         ABOUT["rules"].partition(". Without")[0] + ".\n",
         options_table(options_of(Rule, given=())),
+        "## [maintenance.NAME]\n",
+        f"{ABOUT['maintenance']}\n",
+        options_table(options_of(Maintenance, given=())),
         "## [calendars.NAME]\n",
         f"{ABOUT['calendars']}\n",
         options_table(options_of(Calendar, given=())),

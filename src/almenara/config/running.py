@@ -12,7 +12,7 @@ import numpy as np
 from almenara.alarm.book import Book
 from almenara.alarm.send import Sender
 from almenara.analysis.occasions import Calendar, calendars_of
-from almenara.config.build import Built, codecs, collectors, notifiers, routes, rules, told, transports
+from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, rules, told, transports
 from almenara.config.load import Config, load
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.forward import Cursors, Forwarder
@@ -100,6 +100,7 @@ class Running:
         await self._end_outputs()
         hub.decoders.replace(codecs(config))
         await hub.replace_rules(rules(config), told(config))
+        cast(Book, hub.alarms).silences.replace_maintenance(maintenance(config))
         self._config = config
         self._inputs.collect(collecting | extra, receiving)
         self._begin_outputs(config, notifying, receiving)

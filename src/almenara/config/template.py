@@ -9,6 +9,7 @@ from almenara.config import schema
 from almenara.config.dialects import Stream
 from almenara.config.lines import join
 from almenara.config.load import DEFAULTS
+from almenara.config.maintenance import Maintenance
 from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Plugin, Route, Rule, Tuning
 from almenara.model.errors import PluginError
 from almenara.plugin import registry
@@ -33,6 +34,7 @@ ABOUT = {
     "budgets": "How many anomalies a week are welcome; the limit is then set by how often the series have rows.",
     "rules": "When alarms are raised. Without any [rules...] there are those below.",
     "calendars": "Days and hours on which series behave in a way of their own: it is learned, and expected again.",
+    "maintenance": "When work is done: people are told nothing of these alarms, and of what still goes on after it.",
     "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
     "routes": "Stored rows that go on to other systems, each at least once.",
     "notifiers": "Who is told of alarms; match chooses them by their labels (empty: all).",
@@ -41,7 +43,10 @@ ABOUT = {
 
 
 #: Sections of named tables without an example.
-_KEYS_OF = {"calendars": Calendar, "tuning": Tuning, "budgets": Budget, "routes": Route, "streams": Stream}
+_KEYS_OF = {
+    "calendars": Calendar, "tuning": Tuning, "budgets": Budget, "routes": Route, "streams": Stream,
+    "maintenance": Maintenance,
+}  # fmt: skip
 
 
 def template() -> str:
@@ -59,6 +64,7 @@ def template() -> str:
         "tuning",
         "budgets",
         "rules",
+        "maintenance",
         "notifiers",
         "transports",
         "routes",

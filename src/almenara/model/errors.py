@@ -133,6 +133,14 @@ class KeyReused(AlmenaraError):
     """A body came with an idempotency key that names another body already."""
 
 
+class SilenceError(AlmenaraError):
+    """A silence cannot be made or changed as it was asked."""
+
+
+class NoSuchSilence(SilenceError):
+    """No silence has this id."""
+
+
 class NotifyError(AlmenaraError):
     """A notification did not arrive. retry_after_s: the receiver asks not to be tried earlier; 0 = it does not say."""
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
+from almenara.alarm.silences import Silences
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.errors import AlmenaraError, Refused, StoreError
@@ -71,6 +72,8 @@ class Judged:
 
 class Alarms(Protocol):
     """What decides alarms; see `almenara.alarm`. `step` and `tick` are the flush thread's, the rest anybody's."""
+
+    silences: Silences
 
     def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]: ...
     def tick(self, now_ns: int) -> Sequence[Transition]: ...
