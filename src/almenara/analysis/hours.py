@@ -28,8 +28,6 @@ _TIME = r"(?:[01]\d|2[0-3]):[0-5]\d|24:00"
 _SPAN = re.compile(rf"({_DAY}) ({_TIME}) ?- ?({_DAY}) ({_TIME})")
 _LIST = rf"{_DAY}(?: ?- ?{_DAY})?(?: ?, ?{_DAY}(?: ?- ?{_DAY})?)*"
 _DAILY = re.compile(rf"(?:({_LIST})|daily)?(?: ?({_TIME}) ?- ?({_TIME}))?")
-    rf"(?:((?:{_DAY}(?: ?- ?{_DAY})?)(?: ?, ?{_DAY}(?: ?- ?{_DAY})?)*)|daily)?(?: ?({_TIME}) ?- ?({_TIME}))?"
-)
 
 _DAY_MIN, _WEEK_MIN = 24 * 60, 7 * 24 * 60
 _REACH = 9  # days around a moment in which every span that touches it begins
