@@ -2174,3 +2174,47 @@ def change(times: list[int], values: list[float], zone: str, p_limit: float, acc
         else:
             said.append(series.row(time, min(max(y, -1e150), 1e150), at))
     return said, series.told
+
+
+# --- which series move together, and which anomalies begin together ---------------------------------------------------
+
+
+def centred_ranks(values: list[float]) -> list[float]:
+    """Ranks of what is not NaN, around 0, variance 1; equal values have the mean of theirs; 0 where there is none."""
+    there = [x for x in values if not math.isnan(x)]
+    ranks = [
+        0.0
+        if math.isnan(x)
+        else sum(y < x for y in there) + (sum(y == x for y in there) - 1) / 2 - (len(there) - 1) / 2
+        for x in values
+    ]
+    size = math.sqrt(sum(r * r for r in ranks) / max(1, len(there)))
+    return [r / size if size else 0.0 for r in ranks]
+
+
+def correlation_at(x: list[float], y: list[float], lag: int) -> tuple[int, float]:
+    """(how many moments both have, the rank correlation) of x with what y was `lag` steps later."""
+    a, b = centred_ranks(x), centred_ranks(y)
+    both = [(a[s], b[s + lag]) for s in range(len(x)) if 0 <= s + lag < len(y) and not math.isnan(x[s] + y[s + lag])]
+    size = math.sqrt(sum(u * u for u, _ in both) * sum(v * v for _, v in both))
+    return len(both), sum(u * v for u, v in both) / size if size > 1e-6 else 0.0
+
+
+def begun_together(a: list[int], b: list[int], span: float, tolerance: int, episode: int) -> tuple[int, int, float]:
+    """(how often, of how many, the chance of so many or more) anomalies of two series began together."""
+
+    def episodes(times: list[int]) -> list[int]:
+        times = sorted(times)
+        return [t for k, t in enumerate(times) if k == 0 or t - times[k - 1] > episode]
+
+    few, many = sorted((episodes(a), episodes(b)), key=len)
+    left, k = list(many), 0
+    for t in few:
+        met = [u for u in left if abs(t - u) <= tolerance]
+        if met:
+            left = [u for u in left if u > met[0]]
+            k += 1
+    q = 1 - math.exp(-len(many) * (2 * tolerance + 1) / span)
+    n = len(few)
+    p = sum(math.comb(n, e) * q**e * (1 - q) ** (n - e) for e in range(k, n + 1)) if k else 1.0
+    return k, n, p
