@@ -120,10 +120,12 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """One thing that a message says, such as "Since" and "14:03, 12 minutes ago": plain text, without markup."""
+    """One thing that a message says, such as "Since" and "14:03, 12 minutes ago": plain text in one line, without
+    markup. link: where there is more about it; empty: nowhere."""
 
     name: str
     text: str
+    link: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +133,8 @@ class Notice:
     """One message to people, ready for a notifier. A message that is tried again has the same id.
 
     title: one line. facts: what happened, in the order in which a tired reader wants it. link: the incident's page,
-    empty where the hub does not know its own address. thread: the same for all messages about one incident. more:
-    further incidents, in a digest.
+    empty where the hub does not know its own address. thread, subject: the same for all messages about one incident;
+    subject is a line for people. more: further incidents, in a digest.
     """
 
     id: int
@@ -144,6 +146,7 @@ class Notice:
     thread: str = ""
     graph_png: bytes | None = None
     more: tuple[Incident, ...] = ()
+    subject: str = ""
 
     @property
     def text(self) -> str:
