@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,7 +24,7 @@ from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
-from almenara.model.time import MINUTE_NS
+from almenara.model.time import MINUTE_NS, NS
 from almenara.query import Matcher
 
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
@@ -183,6 +184,11 @@ class Book:
         query = "UPDATE incident SET who=?, acknowledged=?, note=?, until=? WHERE id=? AND state='firing'"
         with self._writing, transaction(self._db):
             return self._db.execute(query, (who, at, note, until, incident)).rowcount > 0
+
+    def usual_gap_s(self, id: int) -> float:
+        """Time between two rows of series `id`, as it usually is; NaN where it is not known yet."""
+        gap = self._pace.gap  # replaced as it grows
+        return float(gap[id]) / NS if 0 <= id < len(gap) and gap[id] > 0 else math.nan
 
     def close(self) -> None:
         """Close the database."""

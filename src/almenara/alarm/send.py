@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from almenara.alarm import outbox
 from almenara.alarm.book import Book
-from almenara.alarm.message import notice_of
+from almenara.alarm.message import About, notice_of
 from almenara.alarm.outbox import Message
 from almenara.alarm.tables import reading
 from almenara.model.errors import NotifyError, Refused, StoreError
@@ -45,8 +45,10 @@ class Sender:
 
     def __init__(
         self, database: Callable[[], sqlite3.Connection], notifiers: Mapping[str, Notifier], book: Book,
-        clock: Callable[[], int] = time.time_ns,
+        clock: Callable[[], int] = time.time_ns, about: About | None = None,
     ):  # fmt: skip
+        """about: what messages say of the hub."""
+        self._about = about or About()
         self._database, self._notifiers, self._book, self._clock = database, dict(notifiers), book, clock
         self.counts: Counter[tuple[str, str]] = Counter()  # (notifier, "sent", "failed" or "given up")
         self._wake = {name: asyncio.Event() for name in notifiers}
@@ -94,7 +96,7 @@ class Sender:
         try:
             if incident is not None:
                 async with asyncio.timeout(TRY_S):
-                    await notifier.notify(notice_of(message, incident))
+                    await notifier.notify(notice_of(message, incident, self._about, now_ns=self._clock()))
         except TimeoutError:
             await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
         except NotifyError as error:

@@ -14,6 +14,7 @@ from almenara.alarm.send import Sender
 from almenara.analysis.occasions import Calendar, calendars_of
 from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, rules, told, transports
 from almenara.config.load import Config, load
+from almenara.config.messages import about_of
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.forward import Cursors, Forwarder
 from almenara.pipeline.inputs import Inputs
@@ -56,7 +57,7 @@ class Running:
         if bus is not None:
             self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
             self._outputs.start()
-        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock)
+        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock, about_of(config, hub))
         self._sending = asyncio.create_task(sender.run(), name="notify")
 
     async def stop(self) -> None:

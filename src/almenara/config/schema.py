@@ -54,6 +54,14 @@ def _is_broker(text: str) -> bool:
         return False
 
 
+def _is_page(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:
+        return False
+
+
 def _is_zone(text: str) -> bool:
     try:
         zoneinfo.ZoneInfo(text)
@@ -91,11 +99,13 @@ class Site:
 
     Options:
         name: What people call it; it heads pages and messages.
+        url: Where people reach the dashboard, such as "https://hub.example"; messages link to it. Empty: no links.
         timezone: The zone whose days and hours seasons follow, such as "Europe/Madrid".
         country: Whose public holidays are judged as Sundays: a code such as "ES", or "ES-MD" for a part; empty: none.
     """
 
     name: str = ""
+    url: Annotated[str, Must('"https://HOST" or "http://HOST:PORT"', lambda t: not t or _is_page(t))] = ""
     timezone: Annotated[str, Must('the name of a time zone, such as "Europe/Madrid"', _is_zone)] = "UTC"
     country: Annotated[str, Must('a country with known holidays, such as "ES" or "ES-MD"', _is_country)] = ""
 

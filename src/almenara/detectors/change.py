@@ -62,7 +62,7 @@ class Change:
             raise ValueError(f"p_limit: must be from 1e-30 to 0.01; got {p_limit!r}")
         if not 3600 <= accept_after_s < 1e9:
             raise ValueError(f"accept_after_s: must be from 3600 to 1e9 seconds; got {accept_after_s!r}")
-        self.p_limit = p_limit
+        self.p_limit, self.p_limit_of_s = p_limit, 3600.0
         self._zone = site_zone(timezone, country)
         self._options = np.array([-math.log(p_limit), accept_after_s * NS])
         self._slots = np.zeros(0, SLOT)

@@ -5,6 +5,7 @@ What it learned is the detector's alone, so options may change without learning 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -65,6 +66,7 @@ class Tuned:
         self._detector, self._choices, self._budgets = detector, tuple(choices), budgets or Budgets(())
         self.causes: Sequence[str] = (*detector.causes, OUTSIDE)
         self.p_limit = float(getattr(detector, "p_limit", P_LIMIT))
+        self.p_limit_of_s = float(getattr(detector, "p_limit_of_s", math.nan))
         self._other = tuple(getattr(detector, "other_causes", ()))
         self._group = Groups([one.matchers for one in self._choices])
         self._budget = Groups([one.matchers for one in self._budgets.all])

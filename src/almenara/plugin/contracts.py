@@ -145,6 +145,7 @@ class Detector(Protocol):
         """Go on from what `state` gave. Raises ValueError where the arrays do not fit this version or these options."""
 
     # A detector may have `p_limit: float`, the probability that belongs to a score of 1 (1e-4 where it does not say),
+    # `p_limit_of_s: float` where that is not the probability of one row but of so much time,
     # and `other_causes`, the numbers of causes that are not about how far a value is from what is expected. It may
     # also have `adopt(ids: int32[k], other: Self) -> None`: what is known of series ids[i] is then on
     # what `other`, made with the same options, has learned of its series i. Where late rows have changed the past of a
