@@ -12,13 +12,14 @@ import numpy as np
 
 from almenara.alarm import incidents, lines, outbox, restart
 from almenara.alarm.changes import Change, closing, from_clock, from_rows
+from almenara.alarm.external import Alert, External, is_external
 from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.outbox import Routes
 from almenara.alarm.pace import Pace
 from almenara.alarm.rules import Rule
 from almenara.alarm.silences import Silences
 from almenara.alarm.states import INACTIVE, Machine
-from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, change_of, change_row, reading, transaction
+from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, Key, change_of, change_row, reading, transaction
 from almenara.analysis.runs import starts
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
@@ -60,6 +61,7 @@ class Book:
             self._db, self._reader = database(), database()
             self._db.executescript(SCHEMA + lines.SCHEMA)
             self._open = restart.open_alarms(self._db)
+            self._external = External(self._db, self._open)
             self._decided, self._next = restart.numbers(self._db)
             self._incidents = Incidents()
             self._incidents.load(self._db)
@@ -111,6 +113,7 @@ class Book:
         """What the clock changes: holds that are over, series that fell silent. Raises StoreError or DiskFull."""
         if now_ns - self._ticked > AWAY_NS:
             self._heard_from = now_ns
+            self._external.wait(now_ns)
         self._now, self._ticked, self._replaying = now_ns, now_ns, False
         self._attach()
         self._heard.take_up(self._pace)
@@ -121,9 +124,27 @@ class Book:
                 mask = self._selectors[machine.rule.name].mask()
                 found = machine.tick(now_ns, self._pace, self._heard_from, mask)
                 changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
+            changes += self._external.tick(now_ns)
             self._commit(self._seq, changes)
         except BaseException:
             undo()
+            raise
+        return self._tell()
+
+    def take_alerts(self, alerts: Iterable[Alert], now_ns: int) -> Sequence[Transition]:
+        """Take alerts that another system sends; what they change is on disk. Raises StoreError or DiskFull; then
+        nothing has changed, and they may be sent again."""
+        self._attach()
+
+        def is_told(change: Transition) -> bool:
+            return restart.known(self._db, change) is not None
+
+        try:
+            with reading():
+                changes = self._external.take(alerts, now_ns, is_told)
+            self._commit(self._seq, changes)
+        except BaseException:
+            self._external.undo()
             raise
         return self._tell()
 
@@ -158,6 +179,15 @@ class Book:
         """Alarms that are pending, firing or without data now, oldest first."""
         with self._lock:
             return sorted(self._open.values(), key=lambda alarm: alarm.last.since)
+
+    def alerts(self) -> list[Alert]:
+        """Alerts of other systems that are firing."""
+        return self._external.alerts()
+
+    @property
+    def alerts_left_out(self) -> int:
+        """How many alerts were not taken since there are too many."""
+        return self._external.too_many
 
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
         """The latest changes (before a time), newest first."""
@@ -224,6 +254,7 @@ class Book:
             for id in machine.open().tolist()
             if self._holds(name, id)
         }
+        known |= {key for key, alarm in self._open.items() if is_external(alarm.last)}
         changes = []
         for (rule, _), alarm in ((key, alarm) for key, alarm in self._open.items() if key not in known):
             gone = "its rule no longer speaks of this series" if rule in self._machines else "its rule was removed"
@@ -260,14 +291,21 @@ class Book:
 
     def _commit(self, seq: int, changes: list[Change]) -> None:
         """Write changes with all that follows from them in one transaction, then let readers see them."""
-        if not changes:
+        if not changes and not self._external.moved:
+            self._external.written()
             return
         changes.sort(key=lambda one: (one.transition.time, one.transition.rule))
         with self._writing:
-            with transaction(self._db):
-                numbered, new = self._number(changes)
-                fold = self._incidents.fold(new)
-                queued = self._write(seq, numbered, new, fold)
+            try:
+                with transaction(self._db):
+                    numbered, new = self._number(changes)
+                    fold = self._incidents.fold(new)
+                    queued = self._write(seq, numbered, new, fold)
+                    self._external.write(self._db)
+            except BaseException:
+                self._external.undo()
+                raise
+            self._external.written()
             self._decided, self._next = seq, self._next + len(new)
             self._incidents.take_over(fold)
         with self._lock:
@@ -306,7 +344,9 @@ class Book:
         now = max([self._ticked, *(change.time for _, change in new)])
         return outbox.queue(self._db, fold, self._routes, self._next + len(new) - 1, now)
 
-    def _columns(self, rule: str, id: int) -> tuple[Any, ...]:
+    def _columns(self, key: Key, id: int) -> tuple[Any, ...]:
         """(code, since, last_true, worst, said, last) of an alarm."""
-        machine = self._machines[rule]
+        if id < 0:
+            return self._external.columns(key)
+        machine = self._machines[key[0]]
         return (*(column[id].item() for column in machine.columns), self._pace.last[id].item())

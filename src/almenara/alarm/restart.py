@@ -52,7 +52,7 @@ def known(db: sqlite3.Connection, change: Transition) -> int | None:
 
 def write_states(
     db: sqlite3.Connection, seq: int, changes: Sequence[tuple[int, Change]], incident_of: Callable[[Key], int],
-    columns_of: Callable[[str, int], tuple[Any, ...]],
+    columns_of: Callable[[Key, int], tuple[Any, ...]],
 ) -> None:  # fmt: skip
     """Bring `alarm_state` up to date by (number, change) in their order."""
     last = {change.key: (number, change) for number, change in changes}
@@ -62,7 +62,7 @@ def write_states(
     db.executemany(
         "INSERT OR REPLACE INTO alarm_state VALUES (?,?,?,?,?,?,?,?,?,?,?)",
         [
-            (*key, *columns_of(key[0], one.id), number, incident_of(key), seq)
+            (*key, *columns_of(key, one.id), number, incident_of(key), seq)
             for key, (number, one) in last.items()
             if not one.is_over
         ],

@@ -8,6 +8,9 @@ from enum import StrEnum
 
 from almenara.model.series import Series
 
+#: The label that names the rule of an alarm.
+ALERT_NAME = "alertname"
+
 
 class State(StrEnum):
     """State of an alarm. Silenced, inhibited and flapping are reasons to hold a message back, not states."""
@@ -69,8 +72,11 @@ class Transition:
 
 def labels_of(change: Transition) -> dict[str, str]:
     """The labels of an alarm, which policies, silences and notifiers choose by: those of its series and of its rule,
-    and `__name__` (the series), `alertname` (the rule) and `severity`."""
-    own = {"__name__": change.series.name, "alertname": change.rule, "severity": change.severity.value}
+    and `__name__` (the series), `alertname` (the rule) and `severity`. An alarm that another system sent has just the
+    labels that it was sent with."""
+    own = {ALERT_NAME: change.rule}
+    if change.series.name:
+        own |= {"__name__": change.series.name, "severity": change.severity.value}
     return dict(change.series.labels) | dict(change.labels) | own
 
 
