@@ -88,6 +88,7 @@ class Twin:
         self.demo: TwinDemo | None = None
         self.metadata = KnownMetadata(memory, self.index)
         self.origins = Origins(memory)
+        self.vigil = SimpleNamespace(last=None)
         self.events: list[Event] = []
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}
         self.now, self.refusing, self.reasons = NOW, None, []
@@ -181,6 +182,10 @@ class Twin:
 
     def health(self) -> list[str]:
         return self.reasons
+
+    @property
+    def judged_to_ns(self) -> int:
+        return self.now
 
 
 def verdict_of(value: np.ndarray) -> Verdict:

@@ -8,15 +8,16 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+from zoneinfo import ZoneInfo
 
-from almenara.alarm import outbox
+from almenara.alarm import outbox, vigil
 from almenara.alarm.book import Book
 from almenara.alarm.message import About, notice_of
 from almenara.alarm.outbox import Message
-from almenara.alarm.tables import reading
+from almenara.alarm.tables import reading, transaction
 from almenara.model.errors import NotifyError, Refused, StoreError
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.contracts import Notifier
@@ -93,10 +94,13 @@ class Sender:
 
     async def _send(self, notifier: Notifier, message: Message) -> None:
         incident = await self._written(lambda: outbox.incident_of(self._db, message))
+        outages = await self._written(lambda: vigil.untold(self._db, message.notifier, self._clock()))
         try:
             if incident is not None:
                 async with asyncio.timeout(TRY_S):
-                    await notifier.notify(notice_of(message, incident, self._about, now_ns=self._clock()))
+                    notice = notice_of(message, incident, self._about, now_ns=self._clock())
+                    zone = ZoneInfo(self._about.timezone)
+                    await notifier.notify(vigil.with_outages(notice, outages, zone))
         except TimeoutError:
             await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
         except NotifyError as error:
@@ -106,8 +110,14 @@ class Sender:
             await self._failed(message, f"{type(error).__name__}: {error}", retry=True)
         else:
             now = self._clock()
-            await self._written(lambda: outbox.close(self._db, message, "sent", now))
+            await self._written(lambda: self._close(message, now, outages))
             self.counts[message.notifier, "sent"] += 1
+
+    def _close(self, message: Message, now_ns: int, outages: Sequence[vigil.Outage]) -> None:
+        with transaction(self._db):
+            outbox.close(self._db, message, "sent", now_ns)
+            if outages:
+                vigil.told(self._db, message.notifier, outages[-1])
 
     async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> None:
         now = self._clock()

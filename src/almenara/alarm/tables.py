@@ -51,6 +51,13 @@ CREATE TABLE IF NOT EXISTS outbox (
     outcome TEXT NOT NULL DEFAULT '', done INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '');
 CREATE INDEX IF NOT EXISTS outbox_waiting ON outbox (notifier, id) WHERE outcome = '';
 CREATE INDEX IF NOT EXISTS outbox_incident ON outbox (incident);
+
+-- When alarms were last decided; see almenara.alarm.vigil.
+CREATE TABLE IF NOT EXISTS vigil (one INTEGER PRIMARY KEY CHECK (one = 1), tick INTEGER NOT NULL);
+-- Nobody was watching in [since, until).
+CREATE TABLE IF NOT EXISTS outage (id INTEGER PRIMARY KEY, since INTEGER NOT NULL, until INTEGER NOT NULL);
+-- Up to which outage each notifier was told of them.
+CREATE TABLE IF NOT EXISTS outage_told (notifier TEXT PRIMARY KEY, outage INTEGER NOT NULL) WITHOUT ROWID;
 """
 
 CHANGE = (

@@ -108,6 +108,34 @@ def _agent(
     raise typer.Exit(run(config=config, hub=hub, data=data) or 0)
 
 
+@app.command("watch")
+def _watch(
+    urls: Annotated[list[str], typer.Argument(metavar="URL...", help="Addresses of the hubs to watch.")],
+    config: Annotated[
+        Path, typer.Option("--config", "-c", metavar="FILE", help="Its own configuration file, with [notifiers].")
+    ],
+    every: Annotated[str, typer.Option(metavar="DURATION", help="How often to look.")] = "30s",
+    after: Annotated[
+        int, typer.Option(metavar="N", min=1, help="A hub is down when it was not well so many times in a row.")
+    ] = 3,
+    data: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Folder for what it must not forget.", show_default="./almenara-watch"),
+    ] = None,
+    token: Token = "",
+) -> None:
+    """Watch hubs from another machine: whether each answers, is ready, and goes on judging. Tells people by its own
+    notifiers, once while a hub is down and once when it is well again; also across its own restarts."""
+    try:
+        from almenara.cli.watch import Order, run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara watch", "hub") from error
+
+    raise typer.Exit(run(Order(urls, config, data, _seconds("--every", every, 1.0), after, token)))
+
+
 @app.command("init")
 def _init(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path("hub.toml"),
@@ -411,6 +439,18 @@ def _help(
     from almenara.cli.help import run
 
     run(topic, system=system, spool=spool, rules=rules, url=url, token=token)
+
+
+def _seconds(option: str, text: str, least_s: float) -> float:
+    from almenara.model.time import parse_duration
+
+    try:
+        seconds = parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+    if seconds < least_s:
+        raise typer.BadParameter(f"must be at least {least_s:g} s; got {text}", param_hint=option)
+    return seconds
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -23,6 +23,7 @@ from rich.progress import Progress
 from rich.text import Text
 
 from almenara._version import __version__
+from almenara.cli._systemd import keep_alive, notify
 from almenara.cli.demo import DEMO_RULES, Demo, fresh_demo_folder
 from almenara.config.build import Built, build
 from almenara.config.load import DEFAULTS, Config, load
@@ -42,6 +43,8 @@ log = logging.getLogger("almenara")
 
 #: With its default port taken, the broker looks this many ports further for a free one.
 NEXT_PORTS = 20
+#: A first start compiles for some minutes on a small machine; systemd is asked to wait.
+COMPILING_S = 900
 #: Who MQTT clients are with the token that --listen-all made.
 MQTT_USER = "almenara"
 
@@ -177,6 +180,7 @@ class _Hub:
             except BaseException as error:  # raised again where it is waited for, as an executor would
                 outcome.set_exception(error)
 
+        notify(f"EXTEND_TIMEOUT_USEC={COMPILING_S * 1_000_000}", "STATUS=Compiling")
         # A daemon, for the compiler cannot be cut short and the interpreter waits for an executor's threads.
         threading.Thread(target=work, name="compile", daemon=True).start()
         compiling, stopping = asyncio.wrap_future(outcome), asyncio.create_task(self._stop.wait())
@@ -232,10 +236,14 @@ class _Hub:
         serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
         failing = asyncio.create_task(pipeline.failed.wait())
         self._show_banner(running.built)
+        notify("READY=1", f"STATUS=http://{pipeline.addresses['http']}/")
+        living = asyncio.create_task(keep_alive(lambda: pipeline.failure is None))
         stop_compiling = warm.compile_beside(pipeline.options)
         await asyncio.wait((serving, failing), return_when=asyncio.FIRST_COMPLETED)
         self._stop.set()
+        notify("STOPPING=1")
         stop_compiling()
+        living.cancel()
         failing.cancel()
         await serving
 
@@ -265,6 +273,8 @@ class _Hub:
         console.print(Text.assemble(("  Almenara ", "bold"), f"{__version__}, ready in {self._took():.1f} s"))
         for name, value in rows:
             console.print(Text.assemble((f"  {name:<10}", "dim"), value))
+        if (outage := built.pipeline.vigil.before) is not None:
+            console.print(Text.assemble(("  Note      ", "yellow"), f"nobody was watching {outage.words()}"))
         for note in self._notes:
             console.print(Text.assemble(("  Note      ", "yellow"), note))
         console.print(Text("  Ctrl-C stops it; what was acknowledged stays.\n", "dim"))

@@ -10,6 +10,7 @@ from difflib import get_close_matches
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from almenara.config import calendars, maintenance, schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
@@ -48,6 +49,7 @@ class Config:
     data: Data = field(default_factory=Data)
     publish: Publish = field(default_factory=Publish)
     agent: Agent = field(default_factory=Agent)
+    watch: schema.Watch = field(default_factory=schema.Watch)
     topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
     codecs: Mapping[str, Plugin] = field(default_factory=dict)
     transports: Mapping[str, Plugin] = field(default_factory=dict)
@@ -387,6 +389,10 @@ class _Check:
         if chosen and data.store not in parts.get("stores", {}) and data.store not in registry.names("store"):
             installed = ", ".join(registry.names("store"))
             self.say("data.store", f"no store is called {options.show(data.store)}; installed: {installed}")
+        if (watch := parts["watch"]) and watch.ping_url and not _is_web_address(watch.ping_url):
+            self.say("watch.ping_url", "must begin with http:// or https:// and a host")
+        if watch and watch.ca_file and not Path(watch.ca_file).is_file():
+            self.say("watch.ca_file", f"is no file; got {options.show(watch.ca_file)}")
         if parts["dweet"]:
             self.problems += key_problems(parts["dweet"].keys)
         self.problems += public_problems(parts.get("streams", {}))
@@ -401,6 +407,14 @@ class _Check:
         except ConfigError as error:
             for problem in error.problems:
                 self.say(f"mqtt.{problem.where}", problem.message, problem.hint)
+
+
+def _is_web_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
 
 
 _OPEN_HTTP = 'set http.token (for example "env:ALMENARA_TOKEN"), or start with --listen-all, which makes one'

@@ -19,6 +19,7 @@ from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.forward import Cursors, Forwarder
 from almenara.pipeline.inputs import Inputs
 from almenara.pipeline.outputs import Outputs
+from almenara.pipeline.ping import Ping
 from almenara.plugin.contracts import Notifier, Transport
 from almenara.query import parse_selector
 
@@ -59,6 +60,7 @@ class Running:
             self._outputs.start()
         sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock, about_of(config, hub))
         self._sending = asyncio.create_task(sender.run(), name="notify")
+        self._pinging = asyncio.create_task(self._ping(config), name="ping")
 
     async def stop(self) -> None:
         """End all of them, and the bus."""
@@ -73,8 +75,17 @@ class Running:
             await forwarder.stop()
         if self._outputs is not None:
             await self._outputs.stop()
+        self._pinging.cancel()
         self._sending.cancel()
-        await asyncio.gather(self._sending, return_exceptions=True)
+        await asyncio.gather(self._pinging, self._sending, return_exceptions=True)
+
+    async def _ping(self, config: Config) -> None:
+        hub, watch = self.built.pipeline, config.watch
+        if watch.ping_url:
+            await Ping(
+                watch.ping_url, watch.every, hub.troubles,
+                lambda outcome: hub.counters.add("almenara_pings_total", outcome=outcome), watch.ca_file,
+            ).run()  # fmt: skip
 
     async def reload(self) -> Sequence[Problem]:
         """Read the file again and take it over; with any mistake in it everything stays as it was."""

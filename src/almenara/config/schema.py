@@ -180,6 +180,21 @@ class Data:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Who is to notice that this hub is gone, or does not judge any more: a service that misses its pings.
+
+    Options:
+        ping_url: Asked with GET while all is well: rows are stored and judged, messages get out. Empty: none.
+        every: How often.
+        ca_file: PEM file of the authority that signed that server's certificate; empty: those of the system.
+    """
+
+    ping_url: Secret = NO_SECRET
+    every: Annotated[Duration, Range(1)] = 60.0
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Agent:
     """Only for agents: what waits on disk until the hub's broker has taken it.
 
@@ -321,6 +336,7 @@ class Plugin:
 #: Sections that are one table, and their classes.
 SECTIONS: dict[str, Any] = {
     "site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
+    "watch": Watch,
     "dweet": Dweet, "queue": Queue,
 }  # fmt: skip
 

@@ -51,6 +51,7 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_route_dropped_total": ("counter", "Rows of routes left out, by route and reason"),
     "almenara_feed_lost_total": ("counter", "Judged segments that a slow reader of the live feed missed"),
     "almenara_bus_lost_total": ("counter", "Messages that the broker discarded before they were read"),
+    "almenara_pings_total": ("counter", "Pings of [watch] ping_url: sent, failed, or withheld as all is not well"),
     "almenara_queued_documents": ("gauge", "Documents in named HTTP queues, by queue"),
     "almenara_queue_rows": ("gauge", "Rows waiting to be committed"),
     "almenara_segment_lag_seconds": ("gauge", "Age of the oldest committed row that is not stored and judged yet"),

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from almenara.alarm.rules import NOT_OURS
+from almenara.alarm.vigil import Vigil
 from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
@@ -26,7 +27,7 @@ from almenara.model.alarm import Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
 from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
-from almenara.model.time import EARLIEST_NS, LATEST_NS, NS
+from almenara.model.time import EARLIEST_NS, LATEST_NS, MINUTE_NS, NS, format_duration
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.backtest import Backtest, Contender, backtest
@@ -63,6 +64,8 @@ log = logging.getLogger(__name__)
 DRAIN_S = 6.0
 #: Rows that never came to a commit are noted so often.
 NOTE_S = 1.0
+#: Judging that is further behind than this is no watching any more.
+BEHIND_NS = 2 * MINUTE_NS
 #: Threads that decode. Each has codecs of its own, which remember every series they ever saw.
 DECODERS = 2
 
@@ -118,6 +121,7 @@ class Pipeline:
         self._ready = False
         self.left_busy = False  # whether a thread was still in the store when it was stopped
         self.alarms = alarms(self.index)
+        self.vigil = Vigil(folder.database, clock)
         self.jobs = Turns(
             [*retention_jobs(store, options.limits.retention_s), self._again()], Runs(folder.database), clock
         )
@@ -158,7 +162,7 @@ class Pipeline:
         self._judge = judge or self._new_judge()
         self._flusher = Flusher(
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
-            self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self.jobs.turn,
+            self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self._each_second,
         )  # fmt: skip
         self._readers = Readers(self.store)
         self._decoding = ThreadPoolExecutor(DECODERS, "decode", name_thread)
@@ -166,6 +170,12 @@ class Pipeline:
         self.counters.sample_by(self._sampled_ledger)
         self._flusher.start(stored, snapshot.Seen(about.seq) if judge is None else about.seen, left)
         self._committer.start()
+
+    def _each_second(self) -> None:
+        """For the flush thread, once alarms have heard of the clock."""
+        if not self._flusher.problem and not self._flusher.alarm_problem:
+            self.vigil.tick()
+        self.jobs.turn()
 
     def _new_judge(self) -> Judge:
         return Judge(self.index, self.options.watches, self.counters, self.metadata, self.options.budgets)
@@ -221,6 +231,7 @@ class Pipeline:
             self.left_busy = True
             return
         self._readers.close()
+        self.vigil.close()
         self.jobs.close()
         self.metadata.close()
         self.origins.close()
@@ -516,6 +527,25 @@ class Pipeline:
         reasons += [f"detector {name} is out of service: {why}" for name, why in self._judge.problems.items()]
         reasons += [f"alarms are not decided: {self._flusher.alarm_problem}"] if self._flusher.alarm_problem else []
         return reasons
+
+    @property
+    def judged_to_ns(self) -> int:
+        """All that came before this time, by the hub's clock, is judged; it stands still where judging does."""
+        waits = self._committer.oldest_ns if self._ready else 0
+        return min(self.vigil.ticked_ns, waits or self.vigil.ticked_ns)
+
+    def troubles(self) -> list[str]:
+        """Why nobody should rely on this hub now, in words: it is not ready, judges late, or cannot tell anybody."""
+        reasons = self.health()
+        if not self._ready:
+            return reasons
+        if (behind := self.clock() - self.judged_to_ns) > BEHIND_NS:
+            reasons.append(f"judging is {format_duration(behind / NS)} behind")
+        try:
+            stuck = self.vigil.stuck()
+        except StoreError as error:
+            stuck = str(error)
+        return [*reasons, f"messages do not get out: {stuck}"] if stuck else reasons
 
     def _sampled_ledger(self) -> Iterator[tuple[str, dict[str, str], float]]:
         for (kind, outcome), rows in self.ledger.by_kind().items():

@@ -14,6 +14,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from almenara._version import __version__
+from almenara.alarm.vigil import Outage
 from almenara.job.runs import Run
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.errors import Problem
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Reload = Callable[[], Sequence[Problem] | Awaitable[Sequence[Problem]]]
 
+#: Header with the time up to which all is judged, in ms; who watches a hub sees by it whether judging goes on.
+JUDGED_TO = "almenara-judged-to"
 _MS = 1_000_000
 _RECENT = 200  # transitions told with the open alarms
 _RATE_OVER_S = 5.0
@@ -126,6 +129,7 @@ class Operate:
             "rows_per_s": self._rate.of(hub.counters.value("almenara_rows_committed_total")),
             "addresses": dict(hub.addresses),
             "ready": hub.health(),
+            "outage": outage_row(outage) if (outage := hub.vigil.last) is not None else None,
             "demo": demo_row(demo) if (demo := self._demo()) is not None else None,
         }
 
@@ -160,11 +164,14 @@ class Operate:
         return PlainTextResponse("Almenara is alive.\n")
 
     async def ready(self, request: Request) -> Response:
-        """GET /-/ready: 200 when the hub takes writes and answers queries, else 503 with the reasons, a line each."""
-        reasons = self._pipeline.health()
+        """GET /-/ready: 200 when the hub takes writes and answers queries, else 503 with the reasons, a line each. The
+        header Almenara-Judged-To has the time up to which all is judged, in ms by the hub's clock."""
+        hub = self._pipeline
+        reasons = hub.health()
+        headers = {JUDGED_TO: str(hub.judged_to_ns // _MS)}
         if reasons:
-            return PlainTextResponse("\n".join(reasons) + "\n", 503)
-        return PlainTextResponse("Almenara is ready.\n")
+            return PlainTextResponse("\n".join(reasons) + "\n", 503, headers)
+        return PlainTextResponse("Almenara is ready.\n", headers=headers)
 
     async def reload(self, request: Request) -> Response:
         """POST /-/reload: read the config again; when it is bad, the old one stays and every mistake is told."""
@@ -212,6 +219,11 @@ def source_row(one: SourceStatus) -> dict[str, Any]:
         "problem": one.problem,
         "remedy": one.remedy,
     }
+
+
+def outage_row(one: Outage) -> dict[str, Any]:
+    """When nobody was watching."""
+    return {"since_ms": one.since // _MS, "until_ms": one.until // _MS, "words": one.words()}
 
 
 def run_row(one: Run) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 /** Starts the dashboard: header, live connection, pages. */
 
-import { put } from "./dom.js";
-import { clock, count, fullTime, zone } from "./format.js";
+import { h, put } from "./dom.js";
+import { clock, count, duration, fullTime, moment, zone } from "./format.js";
 import * as hub from "./hub.js";
 import { alarmsPage } from "./pages/alarms.js";
 import { backtestPage } from "./pages/backtest.js";
@@ -11,10 +11,13 @@ import { sourcesPage } from "./pages/sources.js";
 import { route, startRouter } from "./router.js";
 import { isDark, onTheme, toggleTheme } from "./theme.js";
 
+/** For so long it is shown that the hub was away. */
+const SHOWN_MS = 86_400_000;
+
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 function header() {
-  const live = element("live"), lost = element("lost"), time = element("clock"), badge = element("alarm-count"), theme = element("theme");
+  const live = element("live"), lost = element("lost"), time = element("clock"), badge = element("alarm-count"), theme = element("theme"), away = element("away");
   const setTheme = () => theme.setAttribute("aria-label", isDark() ? "Use light colours" : "Use dark colours");
   theme.addEventListener("click", toggleTheme);
   onTheme(setTheme);
@@ -32,6 +35,17 @@ function header() {
     live.title = `Almenara ${version}: ${count(series)} series, ${count(rows_per_s)} rows a second`;
     if (hub.isConnected() && ready?.length) say("busy", "Starting");
     else if (hub.isConnected()) say("up", "Live");
+  });
+  hub.on("status", ({ outage, clock_ms }) => {
+    away.hidden = !outage || clock_ms - outage.until_ms > SHOWN_MS || localStorage.getItem("almenara-outage") === String(outage.until_ms);
+    if (away.hidden) return;
+    const seen = () => {
+      localStorage.setItem("almenara-outage", String(outage.until_ms));
+      away.hidden = true;
+    };
+    const from = moment(outage.since_ms, clock_ms), to = moment(outage.until_ms, clock_ms);
+    const said = `Nobody was watching from ${from} to ${to} (${duration(outage.until_ms - outage.since_ms)}). `;
+    put(away, said, h("button", { type: "button", class: "button", onclick: seen }, "Seen"));
   });
   hub.on("alarms", ({ open }) => {
     badge.hidden = !open.length;
