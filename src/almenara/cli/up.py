@@ -12,6 +12,7 @@ import socket
 import sys
 import threading
 import time
+import zoneinfo
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import replace
@@ -273,8 +274,9 @@ class _Hub:
         console.print(Text.assemble(("  Almenara ", "bold"), f"{__version__}, ready in {self._took():.1f} s"))
         for name, value in rows:
             console.print(Text.assemble((f"  {name:<10}", "dim"), value))
+        zone = zoneinfo.ZoneInfo(self._config.site.timezone)
         if (outage := built.pipeline.vigil.before) is not None:
-            console.print(Text.assemble(("  Note      ", "yellow"), f"nobody was watching {outage.words()}"))
+            console.print(Text.assemble(("  Note      ", "yellow"), f"nobody was watching {outage.words(zone)}"))
         for note in self._notes:
             console.print(Text.assemble(("  Note      ", "yellow"), note))
         console.print(Text("  Ctrl-C stops it; what was acknowledged stays.\n", "dim"))

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from almenara.alarm.book import Book
+from almenara.alarm.message import About
 from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
 from almenara.alarm.vigil import Vigil
@@ -72,7 +73,8 @@ async def _watch(order: Order, config: Config, folder: DataFolder) -> None:
         order.urls, make, every_s=order.every_s, after=order.after, token=order.token, ca_file=config.watch.ca_file
     )
     vigil = Vigil(folder.database, time.time_ns)
-    sender = Sender(folder.database, notifiers(config), watcher.book)
+    about = About(config.site.name, timezone=config.site.timezone)
+    sender = Sender(folder.database, notifiers(config), watcher.book, about=about)
     tasks = [asyncio.create_task(sender.run()), asyncio.create_task(watcher.run(vigil.tick))]
     tasks.append(asyncio.create_task(keep_alive(lambda: True)))
     if config.watch.ping_url:
