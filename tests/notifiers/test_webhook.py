@@ -72,7 +72,7 @@ def test_it_posts_alertmanagers_shape_with_the_token() -> None:
 def test_a_resolved_incident_has_an_end() -> None:
     body = webhook_body(incident(State.RESOLVED))
     assert body["status"] == "resolved"
-    assert {alert["endsAt"] for alert in body["alerts"]} == {"1970-01-01T00:00:30Z"}
+    assert {alert["endsAt"] for alert in body["alerts"]} == {"1970-01-01T00:00:20Z"}
     assert len({alert["fingerprint"] for alert in body["alerts"]}) == 2
 
 

@@ -6,7 +6,8 @@ from almenara.model.alarm import Evidence, Severity
 from almenara.model.series import Series
 from almenara.model.time import format_time
 from almenara.model.topic import ROOT, slug
-from almenara.notifiers.mqtt import Message, alarm_message, numbers_of, to_json
+from almenara.notifiers._plain import numbers_of, to_json
+from almenara.notifiers.mqtt import Message, alarm_message
 
 __all__ = ["Message", "alarm_message", "anomaly_message", "judged_message", "series_level"]
 

@@ -3,6 +3,7 @@
     almenara/hub/NAME/status        online or offline (last will), retained
     almenara/agent/NAME/status      the same for an agent
     almenara/alarm/RULE/SERIES      an open alarm as JSON, retained; empty once it is resolved
+    almenara/incident/ID            an open incident as JSON, retained; empty once it is resolved
     almenara/anomaly/SERIES         a row over its limit, and the first one back under it
     almenara/judged/SERIES          every judged row of a series that was asked for
 
@@ -19,7 +20,7 @@ from almenara.model.errors import ConfigError, Problem
 #: First level of every topic that hub and agents publish about themselves.
 ROOT = "almenara"
 #: Levels under the root that carry the hub's own output.
-OWN = frozenset({"hub", "alarm", "anomaly", "judged", "route"})
+OWN = frozenset({"hub", "alarm", "incident", "anomaly", "judged", "route"})
 #: Longest topic, in UTF-8 bytes. MQTT allows 65535, brokers do not: NATS reads lines of at most 4096 bytes.
 MAX_TOPIC_BYTES = 1024
 

@@ -1,4 +1,4 @@
-"""Tells of open alarms on MQTT topics: one retained message an alarm, cleared when it is resolved.
+"""Tells of open alarms and incidents on MQTT topics: one retained message each, cleared when it is resolved.
 
 Any MQTT program that subscribes to `almenara/alarm/#` has the list of open alarms at once, and hears of each change.
 """
@@ -6,22 +6,20 @@ Any MQTT program that subscribes to `almenara/alarm/#` has the list of open alar
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import secrets
 import selectors
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as paho
 
-from almenara.model.alarm import Evidence, Notice, State, Transition
+from almenara.model.alarm import Incident, Notice, State, Transition
 from almenara.model.errors import ConfigError, NotifyError, Problem
-from almenara.model.time import format_time
 from almenara.model.tls import client_context
-from almenara.model.topic import ROOT, slug
+from almenara.model.topic import ROOT, check_topic, slug
+from almenara.notifiers._plain import alarm_json, fields, incident_json, incidents_of, to_json
 from almenara.plugin.options import Secret
 
 _TURN_S = 0.05  # longest wait for the broker before looking again
@@ -41,40 +39,29 @@ def alarm_message(transition: Transition, root: str = ROOT) -> Message:
     topic = f"{root}/alarm/{slug(transition.rule)}/{slug(str(series), series.key)}"
     if transition.state in (State.RESOLVED, State.INACTIVE):
         return Message(topic, b"", True)
-    evidence = transition.evidence
-    body = {
-        "rule": transition.rule,
-        "name": series.name,
-        "labels": dict(series.labels) | dict(transition.labels),
-        "state": transition.state.value,
-        "severity": transition.severity.value,
-        "since": format_time(transition.since),
-        "time": format_time(transition.time),
-        **numbers_of(evidence),
-        "detector": evidence.detector,
-        "why": evidence.why,
-        "annotations": dict(transition.annotations),
-    }
-    return Message(topic, to_json(body), True)
+    return Message(topic, to_json(alarm_json(transition)), True)
 
 
-def numbers_of(evidence: Evidence) -> dict[str, float | None]:
-    """value, score, yhat, lower, upper; null for what JSON cannot say (NaN, infinities)."""
-    numbers = {name: getattr(evidence, name) for name in ("value", "score", "yhat", "lower", "upper")}
-    return {name: number if math.isfinite(number) else None for name, number in numbers.items()}
-
-
-def to_json(body: dict[str, Any]) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+def incident_message(notice: Notice, incident: Incident, root: str = ROOT) -> Message:
+    """What to publish of an incident: retained JSON while it is open, then an empty retained message."""
+    topic = f"{root}/incident/{incident.id}"
+    if incident.state is State.RESOLVED:
+        return Message(topic, b"", True)
+    said = {"title": notice.title, "facts": {fact.name: fact.text for fact in notice.facts}, "link": notice.link}
+    about = said if incident is notice.incident else {}
+    return Message(topic, to_json({"kind": notice.kind.value, **about, **incident_json(incident)}), True)
 
 
 class MqttNotifier:
-    """Publishes the alarms of each incident on an MQTT broker, as retained messages below `almenara/alarm`.
+    """Publishes alarms and incidents on an MQTT broker, as retained messages below `almenara/alarm` and
+    `almenara/incident`.
 
     Options:
         url: The broker, `mqtt://host:port` or, with TLS, `mqtts://host:port`.
         root: First level of the topics.
+        incidents: Publish incidents too, not only their alarms.
+        message_topic: Publish each notice here, not retained, as flat JSON with `title`, `text`, `severity`... for
+            mqttwarn, Node-RED and the like; empty: nowhere.
         username: User name at the broker; empty for none.
         password: Its password.
         ca_file: PEM file of the authority that signed the broker's certificate; empty: those of the system.
@@ -88,6 +75,8 @@ class MqttNotifier:
         *,
         url: str = "mqtt://127.0.0.1:1883",
         root: str = ROOT,
+        incidents: bool = True,
+        message_topic: str = "",
         username: str = "",
         password: Secret = Secret(""),
         ca_file: str = "",
@@ -100,15 +89,33 @@ class MqttNotifier:
             raise ConfigError([Problem("url", f"must begin with mqtt:// or mqtts:// and a host; got {parts.scheme!r}")])
         if slug(root) != root or not root:
             raise ConfigError([Problem("root", f"must be one level of letters, digits, - and _; got {root!r}")])
+        if message_topic:
+            check_topic(message_topic)
         self._root, self._timeout_s = root, timeout_s
+        self._incidents, self._message_topic = incidents, message_topic
         self._host, self._port = parts.hostname, parts.port or (8883 if parts.scheme == "mqtts" else 1883)
         self._login = (username, str(password))
         self._tls = client_context(url, ca_file=ca_file, cert_file=cert_file, key_file=key_file)
 
     async def notify(self, notice: Notice) -> None:
-        """Publish each member's last state; returns when the broker has all. The graph is not sent. Raises
-        NotifyError."""
-        messages = [alarm_message(member.last, self._root) for member in notice.incident.members]
+        """Publish the last state of each alarm, the incident and the message; returns when the broker has all. The
+        graph is not sent. Raises NotifyError."""
+        await self._sent(self.messages(notice))
+
+    async def check(self) -> None:
+        """Does the broker let us in? Raises NotifyError."""
+        await self._sent([])
+
+    def messages(self, notice: Notice) -> list[Message]:
+        """All that is published of a notice; of a test only the message."""
+        about = incidents_of(notice)
+        found = [alarm_message(member.last, self._root) for incident in about for member in incident.members]
+        found += [incident_message(notice, one, self._root) for one in about] if self._incidents else []
+        if self._message_topic:
+            found.append(Message(self._message_topic, to_json(fields(notice)), False))
+        return found
+
+    async def _sent(self, messages: Sequence[Message]) -> None:
         try:
             await asyncio.to_thread(self._publish, messages)
         except OSError as error:  # TimeoutError and TLS errors are among them
