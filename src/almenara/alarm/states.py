@@ -7,7 +7,9 @@
     no-data     what it was, since this row               resolved or, never having fired, inactive
                                                           (firing on while `keep_firing_for` lasts)
 
-Resolved is told and then is inactive. Only changes leave the kernel: an alarm that goes on costs no Python.
+That is silence where `no_data` is "keep". With "alarm" silence is as a row where it is true, with "ok" as one where it
+is false, and with "ignore" it is nothing. Outside of the rule's schedule every alarm ends. Resolved is told and then is
+inactive. Only changes leave the kernel: an alarm that goes on costs no Python.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ INACTIVE, PENDING, FIRING, PENDING_SILENT, FIRING_SILENT = range(5)
 #: What is told of a change, by its code.
 TOLD = (State.INACTIVE, State.PENDING, State.FIRING, State.NO_DATA, State.RESOLVED)
 _TELL_NO_DATA, _TELL_RESOLVED = 3, 4
+_NONE = np.zeros(0, np.int32)
 
 #: The clock decides in place of a row that is late by one usual gap, and by at most this.
 MOST_GRACE_NS = MINUTE_NS
@@ -98,9 +101,9 @@ class Changes:
 
 @dataclass(slots=True, eq=False)
 class Kept:
-    """What `Machine.undo` needs: the series looked at, those of them that had an alarm, and its columns."""
+    """What `Machine.undo` needs: the series looked at (None: all), those of them that had an alarm, and its columns."""
 
-    id: np.ndarray
+    id: np.ndarray | None
     open: np.ndarray
     columns: tuple[np.ndarray, ...]
 
@@ -115,11 +118,6 @@ class Machine:
         self.last_true = np.zeros(0, np.int64)
         self.worst = np.zeros(0)
         self.said = np.zeros(0, np.bool_)  # what the last row stated
-
-    @staticmethod
-    def of(rule: Rule) -> Machine:
-        """The machine that a rule wants."""
-        return StaleMachine(rule) if rule.on_silence else Machine(rule)
 
     @property
     def columns(self) -> tuple[np.ndarray, ...]:
@@ -174,28 +172,61 @@ class Machine:
         heard_from_ns: silence counts from then on at the earliest; before, this hub was not listening. mask:
         bool[series], as for `step`.
         """
-        id = self.open()
+        began = self._begin(now_ns, pace, heard_from_ns, mask) if self.rule.no_data == "alarm" else _NONE
+        id = np.setdiff1d(self.open(), began, assume_unique=True)
         state, last, grace = self.state[id], pace.last[id], np.minimum(pace.gap[id], MOST_GRACE_NS)
         silent = now_ns - np.maximum(last, heard_from_ns) > pace.limit(id)
+        self._take_silence(id[silent], pace, now_ns)
         told = np.full(len(id), -1, np.int8)
-        ongoing = (state == PENDING) | (state == FIRING)
-        told[ongoing & silent] = _TELL_NO_DATA
+        if self.rule.no_data == "keep":
+            told[silent & ((state == PENDING) | (state == FIRING))] = _TELL_NO_DATA
+        elif self.rule.no_data == "ok":
+            told[silent & ((state == PENDING) | (state == PENDING_SILENT))] = INACTIVE
         held = now_ns - self.since[id] >= self.rule.for_s * NS + grace
-        told[(state == PENDING) & ~silent & self.said[id] & held] = FIRING
+        told[(state == PENDING) & (told < 0) & self.said[id] & held] = FIRING
         over = now_ns - self.last_true[id] >= self.rule.keep_firing_for_s * NS + grace
-        told[(state == FIRING) & ~self.said[id] & over] = _TELL_RESOLVED
+        ending = (state == FIRING) | ((state == FIRING_SILENT) & (self.rule.no_data == "ok"))
+        told[ending & ~self.said[id] & over] = _TELL_RESOLVED
+        told[silent & (state == PENDING) & ~self.said[id] & (told < 0)] = INACTIVE
         at = np.flatnonzero(told >= 0)
-        id, told, state = id[at], told[at], state[at]
-        self.state[id] = np.select(
-            [told == FIRING, told == _TELL_RESOLVED, state == PENDING],
-            [FIRING, INACTIVE, PENDING_SILENT],
-            FIRING_SILENT,
-        )
+        return self._told(np.concatenate((began, id[at])), np.concatenate((self.state[began], told[at])))
+
+    def _begin(self, now_ns: int, pace: Pace, heard_from_ns: int, mask: np.ndarray) -> np.ndarray:
+        """Begin the alarms of series that fell silent and are not gone for good: pending or firing; their ids."""
+        n = min(len(mask), len(pace.last))
+        self.reserve(n)
+        id = np.flatnonzero(mask[:n] & (self.state[:n] == INACTIVE) & (pace.gap[:n] > 0)).astype(np.int32)
+        since = np.maximum(pace.last[id], heard_from_ns) + pace.limit(id)
+        began = (now_ns > since) & (now_ns - pace.last[id] < GONE_NS)
+        id, since = id[began], since[began]
+        self.since[id], self.last_true[id], self.said[id], self.worst[id] = since, now_ns, True, 0.0
+        self.state[id] = np.where(now_ns - since >= self.rule.for_s * NS, FIRING, PENDING)
+        return id
+
+    def _take_silence(self, id: np.ndarray, pace: Pace, now_ns: int) -> None:
+        """What silence of series with an alarm states."""
+        if self.rule.no_data == "ok":
+            self.said[id] = False
+        elif self.rule.no_data == "alarm":
+            gone = now_ns - pace.last[id] >= GONE_NS
+            self.said[id], self.last_true[id[~gone]] = ~gone, now_ns
+
+    def _told(self, id: np.ndarray, told: np.ndarray) -> Changes:
+        """Take on what is told by the clock, and give it as changes."""
+        pending = (self.state[id] == PENDING) | (self.state[id] == PENDING_SILENT)
+        silent = np.where(pending, PENDING_SILENT, FIRING_SILENT)
+        self.state[id] = np.select([told == _TELL_NO_DATA, told == _TELL_RESOLVED], [silent, INACTIVE], told)
         return Changes(np.full(len(id), -1), id, told, self.since[id], self.worst[id])
 
+    def close(self) -> Changes:
+        """End every alarm: the schedule of its rule is over."""
+        id = self.open()
+        pending = (self.state[id] == PENDING) | (self.state[id] == PENDING_SILENT)
+        return self._told(id, np.where(pending, INACTIVE, _TELL_RESOLVED).astype(np.int8))
+
     def with_rule(self, rule: Rule) -> Machine:
-        """The same alarms under a changed rule; its arrays are this one's."""
-        other = self.of(rule)
+        """The same alarms under a changed rule of the same kind; its arrays are this one's."""
+        other = type(self)(rule)
         other.state, other.since, other.last_true, other.worst, other.said = self.columns
         return other
 
@@ -205,15 +236,18 @@ class Machine:
         for column, value in zip(self.columns, columns, strict=True):
             column[id] = value
 
-    def keep(self, id: np.ndarray) -> Kept:
-        """What `undo` needs to take back changes of these series."""
-        self.reserve(int(id.max(initial=-1)) + 1)
-        open = id[self.state[id] != INACTIVE]
+    def keep(self, id: np.ndarray | None) -> Kept:
+        """What `undo` needs to take back changes of these series (None: of all)."""
+        if id is None:
+            open = self.open()
+        else:
+            self.reserve(int(id.max(initial=-1)) + 1)
+            open = id[self.state[id] != INACTIVE]
         return Kept(id, open, tuple(column[open] for column in self.columns))
 
     def undo(self, kept: Kept) -> None:
         """Be again as when `kept` was taken."""
-        self.state[kept.id] = INACTIVE
+        self.state[slice(None) if kept.id is None else kept.id] = INACTIVE
         for column, before in zip(self.columns, kept.columns, strict=True):
             column[kept.open] = before
 

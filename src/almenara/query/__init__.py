@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from almenara.query.condition import Condition, parse_condition
 from almenara.query.expression import Expr
 from almenara.query.matcher import NAME, Matcher, match_all
 from almenara.query.parse import parse, parse_comparison, parse_selector
@@ -22,6 +23,7 @@ _LATER = {
 }
 __all__ = [
     "NAME",
+    "Condition",
     "Expr",
     "Limits",
     "Matcher",
@@ -31,6 +33,7 @@ __all__ = [
     "match_all",
     "parse",
     "parse_comparison",
+    "parse_condition",
     "parse_selector",
     "series_text",
     "to_prometheus",
