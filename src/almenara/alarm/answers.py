@@ -24,7 +24,8 @@ _FORGOTTEN = 10_000
 class Answer:
     """What a rule's expression gave at one time.
 
-    rule, expr: whose, and as it was then. time: ns. keys: of k series, each once. value: float64[k]. true: bool[k],
+    rule, expr: whose, and as it was then. time: ns. keys: of k series, each once and each with a name: those
+    without one are alerts that others decide. value: float64[k]. true: bool[k],
     which of them are alarming. knows_all: a series that is not in it has no data; else it is just not alarming. why: a
     sentence for each series; none: the rule's own.
     """

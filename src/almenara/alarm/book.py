@@ -6,19 +6,20 @@ import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from almenara.alarm import incidents, lines, outbox, restart
-from almenara.alarm.changes import Change, closing, from_clock, from_rows
+from almenara.alarm.answers import Answer
+from almenara.alarm.changes import Change, closing
 from almenara.alarm.external import Alert, External, is_external
 from almenara.alarm.incidents import Fold, Incidents
+from almenara.alarm.machines import Machines, Selector
 from almenara.alarm.outbox import Routes
 from almenara.alarm.pace import Pace
 from almenara.alarm.rules import Rule
 from almenara.alarm.silences import Silences
-from almenara.alarm.states import INACTIVE, Machine
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, Key, change_of, change_row, reading, transaction
 from almenara.analysis.runs import starts
 from almenara.model.alarm import Alarm, Incident, Transition
@@ -30,12 +31,6 @@ from almenara.query import Matcher
 
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
 AWAY_NS = 5 * MINUTE_NS
-
-
-class Selector(Protocol):
-    """Which series a rule is about."""
-
-    def mask(self) -> np.ndarray: ...
 
 
 class Book:
@@ -66,9 +61,7 @@ class Book:
             self._incidents = Incidents()
             self._incidents.load(self._db)
         self._pace = Pace()
-        self._machines: dict[str, Machine] = {}
-        self._selectors: dict[str, Selector] = {}
-        self._use(rules)
+        self._machines = Machines(series, selector, self._causes).replaced(rules)
         self._restored: Mapping[str, np.ndarray] | None = None
         self._heard = restart.Heard()
         self._attached = False
@@ -92,17 +85,9 @@ class Book:
         replayed = self._replaying and seq <= self._decided
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
         undo = self._keep(id[starts(id)])
-        changes: list[Change] = []
         try:
             live = self._pace.step(id, time, value, fresh_from_ns)
-            for name, machine in self._machines.items():
-                judged, states, true = machine.rule.judge(value, verdict)
-                if not true.any() and not machine.state.any():
-                    continue  # the usual case: nothing is wrong, and nothing was
-                mask = self._selectors[name].mask()
-                found = machine.step(id, time, judged, live & states, true, mask, replayed=replayed)
-                changes += from_rows(machine.rule, found, batch, verdict, true, self._causes)
-            self._commit(seq, changes)
+            self._commit(seq, self._machines.step(batch, verdict, live, replayed))
         except BaseException:
             undo()
             raise
@@ -118,14 +103,21 @@ class Book:
         self._attach()
         self._heard.take_up(self._pace)
         undo = self._keep(None)
-        changes: list[Change] = []
         try:
-            for machine in self._machines.values():
-                mask = self._selectors[machine.rule.name].mask()
-                found = machine.tick(now_ns, self._pace, self._heard_from, mask)
-                changes += from_clock(machine.rule, found, now_ns, self._pace, self._series, self._open.get)
+            changes = self._machines.tick(now_ns, self._pace, self._heard_from, self._open.get)
             changes += self._external.tick(now_ns)
             self._commit(self._seq, changes)
+        except BaseException:
+            undo()
+            raise
+        return self._tell()
+
+    def take(self, answers: Sequence[Answer]) -> Sequence[Transition]:
+        """Decide what evaluations of rules say. Raises StoreError or DiskFull; then nothing has changed."""
+        self._attach()
+        undo = self._machines.keep(None)
+        try:
+            self._commit(self._seq, self._machines.take(answers))
         except BaseException:
             undo()
             raise
@@ -154,20 +146,20 @@ class Book:
         """Go on with other rules, and other notifiers (None: the same). Alarms of rules that are gone, or that no
         longer speak of their series, are resolved. Raises StoreError or DiskFull; then everything stays as it was."""
         self._attach()
-        before = self._machines, self._selectors, self._routes
-        self._use(rules)
+        before = self._machines, self._routes
+        self._machines = self._machines.replaced(rules)
         self._routes = self._routes if notifiers is None else outbox.routes_of(notifiers)
         try:
             self._close_orphans()
         except BaseException:
-            self._machines, self._selectors, self._routes = before
+            self._machines, self._routes = before
             raise
         return self._tell()
 
     def state(self) -> dict[str, np.ndarray]:
         """What hub.db does not hold, for a snapshot: rows seen of each series, and inside of alarms that go on."""
         self._attach()
-        return restart.state(self._seq, self._pace, self._machines)
+        return restart.state(self._seq, self._pace, self._machines.of)
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave; before the first step. Raises ValueError or KeyError where it does not fit."""
@@ -229,56 +221,34 @@ class Book:
 
     # --- inside
 
-    def _use(self, rules: Iterable[Rule]) -> None:
-        machines, selectors = {}, {}
-        for rule in rules:
-            old = self._machines.get(rule.name)
-            same = old is not None and old.rule.expr == rule.expr
-            machines[rule.name] = Machine.of(rule) if old is None else old.with_rule(rule)
-            selectors[rule.name] = self._selectors[rule.name] if same else self._selector(rule.matchers)
-        self._machines, self._selectors = machines, selectors
-
     def _attach(self) -> None:
         """Once the index is filled: give the alarms that a former run left to their series."""
         if self._attached:
             return
-        self._heard = restart.attach(self._db, self._series, self._pace, self._machines, self._restored)
+        self._heard = restart.attach(self._db, self._series, self._pace, self._machines.of, self._restored)
         self._close_orphans()
         self._attached, self._restored = True, None
 
     def _close_orphans(self) -> None:
         """Resolve alarms that no rule speaks of any more."""
-        known = {
-            (name, bytes(self._series.keys[id]))
-            for name, machine in self._machines.items()
-            for id in machine.open().tolist()
-            if self._holds(name, id)
-        }
+        known = self._machines.known()
         known |= {key for key, alarm in self._open.items() if is_external(alarm.last)}
         changes = []
         for (rule, _), alarm in ((key, alarm) for key, alarm in self._open.items() if key not in known):
-            gone = "its rule no longer speaks of this series" if rule in self._machines else "its rule was removed"
+            gone = "its rule no longer speaks of this series" if rule in self._machines.of else "its rule was removed"
             changes.append(closing(alarm, gone, self._now))
         self._commit(self._decided, changes)
-        for name, machine in self._machines.items():
-            for id in machine.open().tolist():
-                if not self._holds(name, id):
-                    machine.state[id] = INACTIVE
-
-    def _holds(self, rule: str, id: int) -> bool:
-        mask = self._selectors[rule].mask()
-        return id < len(mask) and bool(mask[id])
+        self._machines.drop_others()
 
     def _keep(self, ids: np.ndarray | None) -> Callable[[], None]:
-        """A function that takes back what happens to these series (None: to those with an alarm) from now on."""
-        kept = [(machine, machine.keep(machine.open() if ids is None else ids)) for machine in self._machines.values()]
+        """A function that takes back what happens to these series (None: to all) from now on."""
+        undo_states = self._machines.keep(ids)
         if ids is not None:
             self._pace.reserve(int(ids.max(initial=-1)) + 1)
             paces = {name: column[ids] for name, column in self._pace.columns.items()}
 
         def undo() -> None:
-            for machine, before in kept:
-                machine.undo(before)
+            undo_states()
             if ids is not None:
                 for name, before in paces.items():
                     self._pace.columns[name][ids] = before
@@ -346,7 +316,6 @@ class Book:
 
     def _columns(self, key: Key, id: int) -> tuple[Any, ...]:
         """(code, since, last_true, worst, said, last) of an alarm."""
-        if id < 0:
+        if key in self._external:
             return self._external.columns(key)
-        machine = self._machines[key[0]]
-        return (*(column[id].item() for column in machine.columns), self._pace.last[id].item())
+        return self._machines.columns(key, id, self._pace)

@@ -7,22 +7,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from almenara.alarm.pace import Pace
+from almenara.alarm.answers import Answer
+from almenara.alarm.pace import GONE_NS, Pace
 from almenara.alarm.rules import Rule
 from almenara.alarm.states import TOLD, Changes
 from almenara.alarm.tables import Key
+from almenara.alarm.templates import render_all
 from almenara.model.alarm import Alarm, Evidence, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import Series, SeriesList
 from almenara.model.time import NS, format_duration
+from almenara.query import NAME
 
 _NAN = float("nan")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One change of one alarm. id: its series; -1 where the index does not know it."""
+    """One change of one alarm. id: its series in the hub's index; -1 where that does not know it."""
 
     key: Key
     id: int
@@ -51,30 +54,60 @@ def from_rows(
         value, score, yhat, lower, upper, cause, holds, nth_of = row
         about = {"time": time, "nth": nth_of if holds else 0, "note": verdict.notes.get(place, "")}
         said = causes.evidence(value, score, yhat, lower, upper, cause if holds else -1, rule.detector, **about)
-        found.append(_change(rule, batch.series, id, told, since, time, worst, rule.evidence(said, holds)))
+        key = bytes(batch.series.keys[id])
+        found.append(_change(rule, key, id, told, since, time, worst, rule.evidence(said, holds)))
     return found
 
 
 def from_clock(
-    rule: Rule, changes: Changes, now_ns: int, pace: Pace, series: SeriesList, last: Callable[[Key], Alarm | None]
-) -> list[Change]:
-    """Changes that the clock made; what fires has the evidence that the alarm had before."""
+    rule: Rule, changes: Changes, now_ns: int, pace: Pace, series: SeriesList, last: Callable[[Key], Alarm | None],
+    why: str = "",
+) -> list[Change]:  # fmt: skip
+    """Changes that the clock made; what fires has the evidence that the alarm had before. why: said of all of them."""
     found = []
     for id, told, since, worst in _each(changes):
-        before = last((rule.name, bytes(series.keys[id])))
-        silence, gap = (now_ns - pace.last[id]) / NS, pace.gap[id] / NS
-        usual = f", usually every {format_duration(gap)}" if gap else ""
-        if TOLD[told] is State.NO_DATA:
-            evidence = Evidence(_NAN, why=f"no data for {format_duration(silence)}{usual}")
-        elif rule.on_silence and TOLD[told] is State.FIRING:
-            evidence = Evidence(_NAN, why=f"no row for {format_duration(silence)}{usual}")
-        elif rule.on_silence:
-            evidence = Evidence(_NAN, why=f"no row for {format_duration(silence)}: taken as gone for good")
-        elif TOLD[told] is State.FIRING and before is not None:
+        key = bytes(series.keys[id])
+        before = last((rule.name, key))
+        said = why or _of_silence(rule, TOLD[told], id, now_ns, pace)
+        if not said and TOLD[told] is State.FIRING and before is not None:
             evidence = before.last.evidence
         else:
-            evidence = Evidence(_NAN, why="not true any more")
-        found.append(_change(rule, series, id, told, since, now_ns, worst, evidence))
+            evidence = Evidence(_NAN, why=said or "not true any more")
+        local = -1 if rule.is_evaluated else id
+        found.append(_change(rule, key, local, told, since, now_ns, worst, evidence))
+    return found
+
+
+def _of_silence(rule: Rule, told: State, id: int, now_ns: int, pace: Pace) -> str:
+    """What is said where a change comes of silence; empty where it does not."""
+    silence, gap = (now_ns - pace.last[id]) / NS, pace.gap[id] / NS
+    usual = f", usually every {format_duration(gap)}" if gap else ""
+    noun = "row" if rule.on_silence else "data"
+    sentence = f"no {noun} for {format_duration(silence)}"
+    over = told in (State.INACTIVE, State.RESOLVED)
+    silent = silence * NS > pace.limit(np.array([id]))[0]
+    if told is State.NO_DATA or (rule.on_silence and not over):
+        return sentence + usual
+    if rule.on_silence or (rule.no_data == "alarm" and over and now_ns - pace.last[id] >= GONE_NS):
+        return f"{sentence}: taken as gone for good"
+    if silent and rule.no_data == "alarm":
+        return "" if over else sentence + usual
+    return f"{sentence}: taken as over" if silent and over and rule.no_data == "ok" else ""
+
+
+def from_answer(rule: Rule, changes: Changes, answer: Answer, series: SeriesList) -> list[Change]:
+    """Changes that an answer made; series of which it says nothing have no data, or are over."""
+    found = []
+    for row, (id, told, since, worst) in zip(changes.row.tolist(), _each(changes), strict=True):
+        if row >= 0:
+            value, true = float(answer.value[row]), bool(answer.true[row])
+            evidence = Evidence(value, why=answer.why[row] if answer.why else rule.sentence(value, true))
+        elif TOLD[told] is State.NO_DATA or (answer.knows_all and rule.no_data == "alarm"):
+            evidence = Evidence(_NAN, why="no data")
+        else:
+            over = "no data: taken as over" if answer.knows_all else rule.sentence(_NAN, False)
+            evidence = Evidence(_NAN, why="not true any more" if rule.op and not answer.knows_all else over)
+        found.append(_change(rule, bytes(series.keys[id]), -1, told, since, answer.time, worst, evidence))
     return found
 
 
@@ -94,11 +127,12 @@ def _each(changes: Changes) -> Iterator[tuple[int, int, int, float]]:
 
 
 def _change(
-    rule: Rule, series: SeriesList, id: int, told: int, since: int, time: int, worst: float, evidence: Evidence
+    rule: Rule, key: bytes, id: int, told: int, since: int, time: int, worst: float, evidence: Evidence
 ) -> Change:
-    key = bytes(series.keys[id])
+    series = Series.from_key(key)
+    given = {NAME: series.name} | dict(series.labels)
     transition = Transition(
-        rule.name, Series.from_key(key), since, TOLD[told], time, rule.severity_of(worst), evidence,
-        rule.labels, rule.annotations,
+        rule.name, series, since, TOLD[told], time, rule.severity_of(worst), evidence,
+        render_all(rule.label_texts, given, evidence.value), render_all(rule.annotation_texts, given, evidence.value),
     )  # fmt: skip
     return Change((rule.name, key), id, transition)

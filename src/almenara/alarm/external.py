@@ -105,6 +105,9 @@ class External:
         with self._lock:
             return [held.alert for held in self._held.values()]
 
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
+
     def columns(self, key: Key) -> tuple[int, int, int, float | None, bool, int]:
         """(code, since, last_true, worst, said, last) of an alarm, as `alarm_state` has them; last: its end."""
         held = self._held[key]

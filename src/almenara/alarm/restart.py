@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from almenara.alarm.answers import AnswerMachine
 from almenara.alarm.changes import Change
 from almenara.alarm.pace import Pace
 from almenara.alarm.states import Machine
@@ -71,7 +72,7 @@ def write_states(
 
 def state(seq: int, pace: Pace, machines: Mapping[str, Machine]) -> dict[str, np.ndarray]:
     """Arrays for a snapshot: last and gap by series id; of each open alarm its rule (index into names) and columns."""
-    open = [(machine, machine.open()) for machine in machines.values()]
+    open = [(machine, machine.open()) for machine in machines.values() if not isinstance(machine, AnswerMachine)]
     found = {
         name: np.concatenate([np.zeros(0, dtype), *(machine.columns[c][ids] for machine, ids in open)])
         for c, (name, dtype) in enumerate(_COLUMNS.items())
@@ -80,11 +81,26 @@ def state(seq: int, pace: Pace, machines: Mapping[str, Machine]) -> dict[str, np
         "format": np.array([FORMAT], np.int64),
         "seq": np.array([seq], np.int64),
         **{name: column.copy() for name, column in pace.columns.items()},
-        "names": np.frombuffer(json.dumps(list(machines)).encode(), np.uint8).copy(),
+        "names": _json([machine.rule.name for machine, _ in open]),
+        "own": _json(_own(machines)),
         "rule": np.repeat(np.arange(len(open), dtype=np.int32), [len(ids) for _, ids in open]),
         "id": np.concatenate([np.zeros(0, np.int32), *(ids for _, ids in open)]),
         **found,
     }
+
+
+def _json(what: object) -> np.ndarray:
+    return np.frombuffer(json.dumps(what).encode(), np.uint8).copy()
+
+
+def _own(machines: Mapping[str, Machine]) -> list[tuple[Any, ...]]:
+    """(rule, key, *columns) of open alarms whose series the index does not know."""
+    return [
+        (name, machine.series.keys[id].hex(), *(column[id].item() for column in machine.columns))
+        for name, machine in machines.items()
+        if isinstance(machine, AnswerMachine)
+        for id in machine.open().tolist()
+    ]
 
 
 def checked(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -106,19 +122,26 @@ def attach(
     find = getattr(series, "find", None) or series.keys.find
     rows = db.execute("SELECT rule, series, code, since, last_true, worst, said, last, seq FROM alarm_state").fetchall()
     ids = find([row[1] for row in rows]).tolist() if rows else []
-    inside, heard = _inside(snapshot), []
+    inside, own, heard = _inside(snapshot), _inside_own(snapshot), []
     if snapshot is not None:
         pace.restore(snapshot)
     pace.reserve(len(series))
-    for (rule, _, code, since, last_true, worst, said, last, seq), id in zip(rows, ids, strict=True):
-        if rule not in machines or id < 0:
-            continue
+    for (rule, key, code, since, last_true, worst, said, last, seq), id in zip(rows, ids, strict=True):
+        machine = machines.get(rule)
         values = (code, since, last_true, np.nan if worst is None else worst, bool(said))
+        if isinstance(machine, AnswerMachine):
+            newer = own.get((rule, key), values)
+            place = machine.place(key)
+            machine.put(place, newer if newer[:2] == values[:2] else values)
+            machine.last[place] = last
+            continue
+        if machine is None or id < 0:
+            continue
         heard.append((seq, id, last))
         if snapshot is not None and seq <= snapshot["seq"][0]:
             newer = inside.get((rule, id), values)
             values = newer if newer[:2] == values[:2] else values
-        machines[rule].put(id, values)
+        machine.put(id, values)
     return Heard(heard)
 
 
@@ -150,3 +173,10 @@ def _inside(snapshot: Mapping[str, np.ndarray] | None) -> dict[tuple[str, int], 
         (names[rule], id): values
         for rule, id, values in zip(snapshot["rule"].tolist(), snapshot["id"].tolist(), columns, strict=True)
     }
+
+
+def _inside_own(snapshot: Mapping[str, np.ndarray] | None) -> dict[Key, tuple[Any, ...]]:
+    """The same of alarms with series of their own, by key; a snapshot of before there were any has none."""
+    if snapshot is None or "own" not in snapshot:
+        return {}
+    return {(rule, bytes.fromhex(key)): tuple(values) for rule, key, *values in json.loads(snapshot["own"].tobytes())}
