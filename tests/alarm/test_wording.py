@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from almenara.alarm.wording import cause_text, clock, expected_text, one_line, series_text, since, span, value_text
+from almenara.alarm.wording import cause_text, clock, expected_text, series_text, since, span, value_text
 from almenara.model.alarm import Evidence
 from almenara.model.causes import why
 from almenara.model.series import Series
@@ -75,8 +75,3 @@ def test_a_long_series_keeps_its_name_and_its_first_labels() -> None:
     assert series_text(Series.of("t", a="1", b="2")) == "t (a=1, b=2)"
     assert series_text(Series.of("t", a="1", b="2" * 90)) == "t (a=1, …)"
     assert series_text(Series.of("t" * 90, a="1")) == "t" * 59 + "…"
-
-
-def test_one_line_is_one_line() -> None:
-    assert one_line(" a\r\nb\tc\u2029d\u202e e ") == "a b c d e"
-    assert one_line("x" * 500, 10) == "x" * 9 + "…"

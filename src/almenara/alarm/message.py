@@ -16,7 +16,6 @@ from almenara.alarm.wording import (
     clock,
     count,
     expected_text,
-    one_line,
     series_text,
     since,
     span,
@@ -24,6 +23,7 @@ from almenara.alarm.wording import (
 )  # fmt: skip
 from almenara.model.alarm import Alarm, Fact, Incident, Notice, NoticeKind, Severity, State, Transition
 from almenara.model.series import Series
+from almenara.model.text import one_line
 from almenara.model.time import HOUR_NS, NS
 from almenara.model.units import unit_symbol
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import unicodedata
 from datetime import UTC, datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo
@@ -12,6 +11,7 @@ from zoneinfo import ZoneInfo
 from almenara.model.alarm import Evidence
 from almenara.model.causes import figure
 from almenara.model.series import Series
+from almenara.model.text import one_line
 from almenara.model.time import NS
 from almenara.model.units import scale_of
 
@@ -25,13 +25,6 @@ _SPANS = (
 )  # fmt: skip
 #: A span below so many of a unit is told with the next smaller one as well: "1 hour 20 minutes", but "5 hours".
 _FINE = 3
-
-
-def one_line(text: str, most: int = 400) -> str:
-    """Text from outside in one line without control characters or marks that turn the writing round, cut to `most`."""
-    kept = (" " if unicodedata.category(c) in ("Cc", "Zl", "Zp") else c for c in text)
-    line = " ".join("".join(c for c in kept if unicodedata.category(c) not in ("Cf", "Cs", "Co")).split())
-    return line if len(line) <= most else line[: most - 1].rstrip() + "…"
 
 
 def series_text(series: Series, most: int = 60) -> str:

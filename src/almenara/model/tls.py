@@ -9,7 +9,7 @@ from pathlib import Path
 from almenara.model.errors import ConfigError, Problem
 
 #: Schemes of addresses that speak TLS.
-SCHEMES = ("mqtts", "https")
+SCHEMES = ("mqtts", "https", "smtps")
 
 
 def client_context(url: str, *, ca_file: str = "", cert_file: str = "", key_file: str = "") -> ssl.SSLContext | None:
