@@ -123,5 +123,5 @@ def _secrets_of(url: str) -> list[str]:
 def _be_quiet() -> None:
     """Its log repeats URLs, and at DEBUG whole payloads. What matters of it stands in our errors."""
     logging.getLogger("apprise").propagate = False
-    for name in ("urllib3", "requests", "requests_oauthlib", "oauthlib"):
+    for name in ("apprise", "urllib3", "requests", "requests_oauthlib", "oauthlib"):
         logging.getLogger(name).setLevel(logging.WARNING)

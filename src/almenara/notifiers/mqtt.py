@@ -53,8 +53,9 @@ def incident_message(notice: Notice, incident: Incident, root: str = ROOT) -> Me
 
 
 class MqttNotifier:
-    """Publishes alarms and incidents on an MQTT broker, as retained messages below `almenara/alarm` and
-    `almenara/incident`.
+    """Publishes alarms and incidents on an MQTT broker, as messages that stay while they are open.
+
+    Topics: `almenara/alarm/RULE/SERIES` and `almenara/incident/ID`.
 
     Options:
         url: The broker, `mqtt://host:port` or, with TLS, `mqtts://host:port`.

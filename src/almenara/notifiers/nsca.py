@@ -29,9 +29,9 @@ Address = Annotated[str, Must("HOST or HOST:PORT", lambda text: host_and_port(te
 
 
 class NscaNotifier:
-    """Sends the state of each alarm as a passive check result: critical (2) from major on, warning (1), OK (0) when it
-    is resolved, unknown (3) without data.
+    """Sends the state of each alarm to Nagios as a passive check result.
 
+    It is critical (2) from major on, else warning (1), OK (0) when it is resolved, unknown (3) without data.
     NSCA answers nothing: a wrong password or a service that Nagios does not know shows in the daemon's log alone. Its
     ciphers hide little; of them there are none (0) and xor (1). Use it on this machine or inside a tunnel.
 

@@ -28,11 +28,11 @@ _MOST_TOLD = 200
 
 
 class RrdNotifier:
-    """Keeps an RRD file for each alarm, with its severity (0 resolved, 1 warning, 2 minor, 3 major, 4 critical), score
-    and value as they were when people were told.
+    """Keeps an RRD file for each alarm, with its severity, score and value as they were when people were told.
 
-    Severity holds from one change to the next. A file that is there already must have these three sources, in this
-    order; a new one holds minutes for two weeks, hours for a year and days for ten years.
+    Severity is 0 resolved, 1 warning, 2 minor, 3 major, 4 critical, and holds from one change to the next. A file that
+    is there already must have these three sources, in this order; a new one holds minutes for two weeks, hours for a
+    year and days for ten years.
 
     Options:
         directory: Where the files are, RULE/SERIES.rrd; it is made where it is not there.
