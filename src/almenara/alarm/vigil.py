@@ -41,9 +41,7 @@ class Outage:
         since, until = (datetime.fromtimestamp(t // NS, zone) for t in (self.since, self.until))
         same_day = since.date() == until.date()
         end = until.strftime("%H:%M" if same_day else "%Y-%m-%d %H:%M")
-        return (
-            f"from {since:%Y-%m-%d %H:%M} to {end}{' UTC' if zone is UTC else ''} ({_length(self.until - self.since)})"
-        )
+        return f"from {since:%Y-%m-%d %H:%M} to {end} {until.tzname()} ({_length(self.until - self.since)})"
 
 
 def _length(ns: int) -> str:

@@ -74,7 +74,7 @@ async def _watch(order: Order, config: Config, folder: DataFolder) -> None:
     )
     vigil = Vigil(folder.database, time.time_ns)
     about = About(config.site.name, timezone=config.site.timezone)
-    sender = Sender(folder.database, notifiers(config), watcher.book, about=about)
+    sender = Sender(folder.database, notifiers(config, time.time_ns, folder), watcher.book, about=about)
     tasks = [asyncio.create_task(sender.run()), asyncio.create_task(watcher.run(vigil.tick))]
     tasks.append(asyncio.create_task(keep_alive(lambda: True)))
     if config.watch.ping_url:
