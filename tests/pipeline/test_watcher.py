@@ -115,15 +115,22 @@ def test_a_hub_that_is_gone_is_down_after_some_looks_and_told_once_and_once_when
         port = free_port()
         url = f"http://127.0.0.1:{port}"
         async with Watching(path, [url]) as watching:
-            await watching.more_looks(2)
-            assert watching.down == []
-            await watching.more_looks(6)
+            await watching.more_looks(8)
             why = "The hub does not answer: the connection is refused (seen 3 times in a row)"
             assert watching.down == [(url, why)]
             assert watching.messages == ["firing"]
             async with Hub().serving(port):
                 await watching.more_looks(3)
             assert watching.messages == ["firing", "resolved"]
+
+    run(story)
+
+
+def test_a_hub_is_not_down_before_it_was_not_well_so_many_times(path: Path) -> None:
+    async def story() -> None:
+        async with Watching(path, [f"http://127.0.0.1:{free_port()}"], after=1_000_000) as watching:
+            await watching.more_looks(3)
+            assert watching.down == []
 
     run(story)
 

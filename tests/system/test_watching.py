@@ -68,6 +68,11 @@ def receiver() -> Iterator[Receiver]:
     one.server.server_close()
 
 
+def outcomes(path: Path) -> list[str]:
+    with sqlite3.connect(path) as db:
+        return [outcome for (outcome,) in db.execute("SELECT outcome FROM outbox ORDER BY id")]
+
+
 class WatchProcess:
     """`almenara watch` over a folder that outlives it."""
 
@@ -105,6 +110,7 @@ def test_a_hub_that_dies_is_told_once_also_over_restarts_of_the_watcher(tmp_path
         watching.hears("firing")
         said = receiver.posted[0]["alerts"][0]["annotations"]["summary"]
         assert said.startswith("The hub does not answer within 10 s"), said
+        wait_until(lambda: outcomes(tmp_path / "watch" / "hub.db") == ["sent"], "it to be written down that it is told")
         watching.process.kill()
         watching.process.wait()
         with watching:
