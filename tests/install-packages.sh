@@ -8,7 +8,11 @@ node_packages() {  # versions and hashes: tests/node/package-lock.json
     npm ci --prefix "$folder" --ignore-scripts --no-audit --no-fund --silent \
         || echo "Could not install tests/node/package-lock.json; the tests that need it are left out."
 }
+<<<<<<< HEAD
 wanted="mosquitto mosquitto-clients openssl chromium chromium-driver fonts-dejavu-core curl prometheus victoria-metrics influxdb influxdb-client collectd-core nagios4-core monitoring-plugins-basic nsca-client libcoap3-bin rrdtool netcat-openbsd zabbix-agent prometheus-alertmanager nsca graphite-carbon rsyslog rsyslog-gnutls logrotate"
+=======
+wanted="mosquitto mosquitto-clients openssl chromium chromium-driver fonts-dejavu-core curl prometheus prometheus-alertmanager victoria-metrics influxdb influxdb-client collectd-core nagios4-core monitoring-plugins-basic nsca-client libcoap3-bin rrdtool netcat-openbsd zabbix-agent"
+>>>>>>> 8670619 (Answer as Alertmanager does: alerts in and out, silences, for Prometheus, vmalert and amtool; silences over our own API)
 command -v npm >/dev/null || wanted="$wanted nodejs npm"  # Node's own packages bring npm, and Debian's is in their way
 missing=""
 for package in $wanted; do

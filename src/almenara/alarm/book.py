@@ -27,7 +27,7 @@ from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
 from almenara.model.time import MINUTE_NS, NS
-from almenara.query import Matcher
+from almenara.query import Matcher, match_all
 
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
 AWAY_NS = 5 * MINUTE_NS
@@ -175,6 +175,11 @@ class Book:
     def alerts(self) -> list[Alert]:
         """Alerts of other systems that are firing."""
         return self._external.alerts()
+
+    def receivers(self, labels: Mapping[str, str] | None = None) -> list[str]:
+        """The notifiers that are told of an alarm of these labels; None: all that are told of anything."""
+        routes = self._routes
+        return [name for name, matchers in routes.items() if labels is None or match_all(matchers, labels)]
 
     @property
     def alerts_left_out(self) -> int:

@@ -39,6 +39,8 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_flush_seconds_total": ("counter", "Time spent sorting, storing and judging segments"),
     "almenara_transitions_total": ("counter", "Changes of state of alarms, by state"),
     "almenara_alarms_failed_total": ("counter", "Segments and seconds of which alarms could not be decided"),
+    "almenara_alerts_received_total": ("counter", "Alerts that other systems sent, those sent again too"),
+    "almenara_alerts_invalid_total": ("counter", "Alerts of other systems that were left out since they were invalid"),
     "almenara_payloads_again_total": ("counter", "Payloads answered as before, their key being known, by transport"),
     "almenara_ledger_rows_total": ("counter", "Rows by what became of them, over restarts, by kind of source"),
     "almenara_http_refused_total": ("counter", "HTTP requests turned away at the door, by status"),

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from almenara.alarm.external import Alert
 from almenara.alarm.rules import NOT_OURS
 from almenara.alarm.vigil import Vigil
 from almenara.bus.feed import Feed
@@ -492,6 +493,10 @@ class Pipeline:
     async def replace_rules(self, rules: Sequence[object], notifiers: Any) -> None:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
+
+    async def take_alerts(self, alerts: Iterable[Alert]) -> None:
+        """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused."""
+        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.take_alerts(alerts, self.clock())))
 
     @property
     def causes(self) -> Causes:

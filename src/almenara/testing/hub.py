@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import sqlite3
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from almenara.alarm.external import Alert
+from almenara.alarm.silences import Silences
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.pipeline.folder import DataFolder
@@ -16,6 +19,11 @@ from almenara.stores.memory import Memory
 
 class NoAlarms:
     """Decides nothing."""
+
+    @property
+    def silences(self) -> Silences:
+        """None, in a database of its own that is gone with it."""
+        return Silences(lambda: sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
 
     def step(self, seq: int, batch: Batch, verdict: Verdict, fresh_from_ns: int) -> Sequence[Transition]:
         """No rule, no change."""
@@ -28,6 +36,18 @@ class NoAlarms:
     def replace_rules(self, rules: Sequence[Any], notifiers: Any) -> Sequence[Transition]:
         """Still none."""
         return ()
+
+    def take_alerts(self, alerts: Iterable[Alert], now_ns: int) -> Sequence[Transition]:
+        """None is taken."""
+        return ()
+
+    def alerts(self) -> list[Alert]:
+        """None."""
+        return []
+
+    def receivers(self, labels: Mapping[str, str] | None = None) -> list[str]:
+        """Nobody."""
+        return []
 
     def open(self) -> list[Alarm]:
         """None."""

@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from almenara.model.errors import AlmenaraError
+from almenara.web.alertmanager import AlertmanagerApi
 from almenara.web.backtest import BacktestApi
 from almenara.web.body import Limits, header
 from almenara.web.dialects.contract import House, Settings
@@ -29,6 +30,7 @@ from almenara.web.operate import Operate, Reload
 from almenara.web.pages import SECURITY_HEADERS, Pages
 from almenara.web.prometheus import PrometheusApi
 from almenara.web.routes import Floor, endpoints
+from almenara.web.silences import SilenceApi
 from almenara.web.view import View
 
 if TYPE_CHECKING:
@@ -76,6 +78,8 @@ class App:
             live=Live(pipeline, limits, operate, self._closing),
             operate=operate,
             pages=Pages(guard, limits),
+            silences=SilenceApi(pipeline, limits),
+            alertmanager=AlertmanagerApi(pipeline, limits),
             limits=limits,
             more=[one for dialect in self._dialects for one in dialect.endpoints],
         )

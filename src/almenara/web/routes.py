@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara.web import dialects
+from almenara.web.alertmanager import AlertmanagerApi
 from almenara.web.backtest import BacktestApi
 from almenara.web.body import Limits
 from almenara.web.dialects import elastic
@@ -22,6 +23,7 @@ from almenara.web.openapi import Endpoint, describe
 from almenara.web.operate import Operate
 from almenara.web.pages import Pages
 from almenara.web.prometheus import PrometheusApi
+from almenara.web.silences import SilenceApi
 from almenara.web.view import View
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class Floor:
     live: Live
     operate: Operate
     pages: Pages
+    silences: SilenceApi
+    alertmanager: AlertmanagerApi
     limits: Limits
     more: Sequence[Endpoint] = ()  # of dialects that are switched on
 
@@ -50,6 +54,7 @@ class Floor:
 def endpoints(floor: Floor) -> list[Endpoint]:
     """The table. Order counts only where two paths match: the first wins."""
     table = [*_writes(floor.ingest), *_queries(floor), *_operations(floor), *_pages(floor.pages)]
+    table += [*floor.silences.endpoints(), *floor.alertmanager.endpoints()]
     table += dialects.endpoints(floor.pipeline, floor.ingest, floor.limits)
 
     async def openapi(request: Request) -> Response:
