@@ -10,25 +10,29 @@ from typing import Any
 
 import numpy as np
 
-from almenara.alarm import incidents, lines, outbox, restart
+from almenara.alarm import flapping, incidents, lines, outbox, restart, telling
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
+from almenara.alarm.dispatch import Dispatch
 from almenara.alarm.external import Alert, External, is_external
 from almenara.alarm.incidents import Fold, Incidents
 from almenara.alarm.machines import Machines, Selector
-from almenara.alarm.outbox import Routes
+from almenara.alarm.outbox import Message
 from almenara.alarm.pace import Pace
+from almenara.alarm.plan import Plan
+from almenara.alarm.policies import Notifiers, Policies, policies_of
 from almenara.alarm.rules import Rule
 from almenara.alarm.silences import Silences
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, Key, change_of, change_row, reading, transaction
 from almenara.analysis.runs import starts
-from almenara.model.alarm import Alarm, Incident, Transition
+from almenara.model.alarm import Acknowledgement, Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
-from almenara.model.time import MINUTE_NS, NS
+from almenara.model.time import MINUTE_NS, NS, format_time
 from almenara.query import Matcher, match_all
 
+_SCHEMAS = lines.SCHEMA + outbox.SCHEMA + telling.SCHEMA + flapping.SCHEMA
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
 AWAY_NS = 5 * MINUTE_NS
 
@@ -39,27 +43,32 @@ class Book:
     def __init__(
         self, database: Callable[[], sqlite3.Connection], rules: Iterable[Rule], series: SeriesList,
         selector: Callable[[Sequence[Matcher]], Selector], causes: Causes | None = None,
-        notifiers: Routes | Iterable[str] = (), silences: Silences | None = None,
+        notifiers: Policies | Notifiers | Iterable[str] = (), silences: Silences | None = None,
+        clock: Callable[[], int] | None = None,
     ):  # fmt: skip
         """series: the hub's index (`find(keys)` gives ids); it may be filled later, but before the first step or tick.
-        causes: what `Verdict.cause` points into. notifiers: who is told, by name, and of which alarms.
-        silences: of which alarms people are told nothing for a while; the book closes them. Raises StoreError.
+        causes: what `Verdict.cause` points into. notifiers: who is told, and of which alarms. silences: of which alarms
+        people are told nothing for a while; the book closes them. clock: ns; without one it is as late as the newest
+        row. Raises StoreError.
         """
         self._series, self._selector, self._causes = series, selector, causes or Causes()
-        self._routes = outbox.routes_of(notifiers)
+        self._now = self._ticked = self._heard_from = 0
+        self._clock = clock or (lambda: max(self._ticked, self._now))
         self.silences = silences or Silences(database)
+        self._dispatch = Dispatch(policies_of(notifiers), self.silences)
         self.on_queued: Callable[[], None] = lambda: None  # called when there is something to send
         self._lock = threading.Lock()  # of the alarms that are open, which other threads read
         self._reading = threading.Lock()  # of the reading connection
         self._writing = threading.Lock()  # of the writing connection
         with reading():
             self._db, self._reader = database(), database()
-            self._db.executescript(SCHEMA + lines.SCHEMA)
+            self._db.executescript(SCHEMA + _SCHEMAS)
             self._open = restart.open_alarms(self._db)
             self._external = External(self._db, self._open)
             self._decided, self._next = restart.numbers(self._db)
             self._incidents = Incidents()
             self._incidents.load(self._db)
+            self._dispatch.load(self._db, self._open)
         self._pace = Pace()
         self._machines = Machines(series, selector, self._causes).replaced(rules)
         self._restored: Mapping[str, np.ndarray] | None = None
@@ -67,7 +76,6 @@ class Book:
         self._attached = False
         self._replaying = True  # until the first tick: segments that a former run decided may come again
         self._seq = self._decided  # last segment stepped through
-        self._now = self._ticked = self._heard_from = 0
         self._untold: list[Transition] = []
 
     # --- for the flush thread
@@ -87,7 +95,7 @@ class Book:
         undo = self._keep(id[starts(id)])
         try:
             live = self._pace.step(id, time, value, fresh_from_ns)
-            self._commit(seq, self._machines.step(batch, verdict, live, replayed))
+            self._commit(seq, self._machines.step(batch, verdict, live, replayed), self._clock())
         except BaseException:
             undo()
             raise
@@ -106,7 +114,7 @@ class Book:
         try:
             changes = self._machines.tick(now_ns, self._pace, self._heard_from, self._open.get)
             changes += self._external.tick(now_ns)
-            self._commit(self._seq, changes)
+            self._commit(self._seq, changes, now_ns)
         except BaseException:
             undo()
             raise
@@ -141,18 +149,20 @@ class Book:
         return self._tell()
 
     def replace_rules(
-        self, rules: Iterable[Rule], notifiers: Routes | Iterable[str] | None = None
+        self, rules: Iterable[Rule], notifiers: Policies | Notifiers | Iterable[str] | None = None
     ) -> Sequence[Transition]:
         """Go on with other rules, and other notifiers (None: the same). Alarms of rules that are gone, or that no
         longer speak of their series, are resolved. Raises StoreError or DiskFull; then everything stays as it was."""
         self._attach()
-        before = self._machines, self._routes
+        before = self._machines, self._dispatch
         self._machines = self._machines.replaced(rules)
-        self._routes = self._routes if notifiers is None else outbox.routes_of(notifiers)
+        if notifiers is not None:
+            with self._writing:
+                self._dispatch = self._dispatch.replace(policies_of(notifiers))
         try:
             self._close_orphans()
         except BaseException:
-            self._machines, self._routes = before
+            self._machines, self._dispatch = before
             raise
         return self._tell()
 
@@ -207,10 +217,32 @@ class Book:
 
     def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0, now_ns: int | None = None) -> bool:
         """Somebody takes an incident on, until a time (ns; 0: until it is resolved). False: it is not open."""
-        at = self._now if now_ns is None else now_ns
-        query = "UPDATE incident SET who=?, acknowledged=?, note=?, until=? WHERE id=? AND state='firing'"
-        with self._writing, transaction(self._db):
-            return self._db.execute(query, (who, at, note, until, incident)).rowcount > 0
+        at = self._clock() if now_ns is None else now_ns
+        end = f" until {format_time(until)}" if until else ""
+        text = f"acknowledged{end}" + (f": {note}" if note else "")
+        return self._taken_on(incident, Acknowledgement(who, at, note, until), who, text, at)
+
+    def unacknowledge(self, incident: int, who: str, now_ns: int | None = None) -> bool:
+        """Nobody has taken this incident on any more: repeats and escalation go on. False: nobody had."""
+        return self._taken_on(incident, None, who, "given back", self._clock() if now_ns is None else now_ns)
+
+    def fall_back(self, message: Message, error: str) -> bool:
+        """Tell those who stand in for a notifier that cannot deliver this message; False: nobody does. Raises
+        StoreError."""
+        with self._writing:
+            with transaction(self._db):
+                plan = self._dispatch.fallback(message, error, outbox.have(self._db, message), self._clock())
+                plan.write(self._db)
+                outbox.fell_back(self._db, message)
+            self._dispatch.take_over(plan)
+        if plan.drafts:
+            self.on_queued()
+        return bool(plan.drafts)
+
+    @property
+    def policies(self) -> Policies:
+        """Who is told of which alarms."""
+        return self._dispatch.policies
 
     def usual_gap_s(self, id: int) -> float:
         """Time between two rows of series `id`, as it usually is; NaN where it is not known yet."""
@@ -264,25 +296,34 @@ class Book:
         told, self._untold = self._untold, []
         return told
 
-    def _commit(self, seq: int, changes: list[Change]) -> None:
-        """Write changes with all that follows from them in one transaction, then let readers see them."""
-        if not changes and not self._external.moved:
-            self._external.written()
-            return
+    def _taken_on(self, incident: int, taken: Acknowledgement | None, who: str, text: str, now_ns: int) -> bool:
+        with self._writing:
+            plan = self._dispatch.acknowledged(incident, taken, now_ns)
+            if plan is None:
+                return False
+            plan.say(incident, "acknowledged" if taken else "unacknowledged", who, text)
+            with transaction(self._db):
+                if taken is not None:
+                    query = "UPDATE incident SET who=?, acknowledged=?, note=?, until=? WHERE id=?"
+                    self._db.execute(query, (taken.who, taken.time, taken.note, taken.until, incident))
+                plan.write(self._db)
+            self._dispatch.take_over(plan)
+        return True
+
+    def _commit(self, seq: int, changes: list[Change], now_ns: int | None = None) -> None:
+        """Write changes with all that follows from them in one transaction, then let readers see them. now_ns: the
+        hub's clock; None: without changes nothing is decided."""
         changes.sort(key=lambda one: (one.transition.time, one.transition.rule))
         with self._writing:
-            try:
-                with transaction(self._db):
-                    numbered, new = self._number(changes)
-                    fold = self._incidents.fold(new)
-                    queued = self._write(seq, numbered, new, fold)
-                    self._external.write(self._db)
-            except BaseException:
-                self._external.undo()
-                raise
+            is_due = now_ns is not None and self._dispatch.is_due(now_ns)
+            if not changes and not self._external.moved and not is_due:
+                self._external.written()
+                return
+            new, fold, plan = self._written(seq, changes, self._clock() if now_ns is None else now_ns)
             self._external.written()
-            self._decided, self._next = seq, self._next + len(new)
+            self._decided, self._next = max(seq, self._decided), self._next + len(new)
             self._incidents.take_over(fold)
+            self._dispatch.take_over(plan)
         with self._lock:
             for one in changes:
                 if one.is_over:
@@ -290,8 +331,27 @@ class Book:
                 else:
                     self._open[one.key] = Alarm(one.transition, self._incidents.of.get(one.key))
         self._untold += [transition for _, transition in new]
-        if queued:
+        if plan.drafts:
             self.on_queued()
+
+    def _written(self, seq: int, changes: list[Change], now_ns: int) -> tuple[list[tuple[int, Transition]], Fold, Plan]:
+        """What is new, what it means for incidents, and for who is told: on disk."""
+        plan = None
+        try:
+            with transaction(self._db):
+                numbered, new = self._number(changes)
+                fold = self._incidents.fold(new)
+                plan = self._dispatch.plan(fold, new, self._next + len(new) - 1, now_ns)
+                if changes or self._external.moved:
+                    self._write(seq, numbered, new, fold)
+                    self._external.write(self._db)
+                plan.write(self._db)
+        except BaseException:
+            self._external.undo()
+            if plan is not None:
+                self._dispatch.undo(plan)
+            raise
+        return new, fold, plan
 
     def _number(self, changes: Sequence[Change]) -> tuple[list[tuple[int, Change]], list[tuple[int, Transition]]]:
         """Changes with their numbers, and those that the journal does not have yet."""
@@ -307,8 +367,8 @@ class Book:
 
     def _write(
         self, seq: int, numbered: Sequence[tuple[int, Change]], new: Sequence[tuple[int, Transition]], fold: Fold
-    ) -> int:
-        """All rows of one transaction; gives how many messages they hold."""
+    ) -> None:
+        """The rows about alarms and incidents."""
         places = ",".join("?" * (CHANGE_COLUMNS + 1))
         rows = [(number, *change_row(change)) for number, change in new]
         self._db.executemany(f"INSERT INTO alarm_journal (id, {CHANGE}) VALUES ({places})", rows)
@@ -316,8 +376,6 @@ class Book:
         of = self._incidents.of | fold.of
         restart.write_states(self._db, seq, numbered, lambda key: of.get(key, 0), self._columns)
         self._db.execute("INSERT OR REPLACE INTO alarm_decided VALUES (1, ?)", (seq,))
-        now = max([self._ticked, *(change.time for _, change in new)])
-        return outbox.queue(self._db, fold, self._routes, self._next + len(new) - 1, now)
 
     def _columns(self, key: Key, id: int) -> tuple[Any, ...]:
         """(code, since, last_true, worst, said, last) of an alarm."""

@@ -64,12 +64,14 @@ class About:
 
 def notice_of(
     message: Message, incident: Incident, about: About | None = None, *, now_ns: int | None = None,
-    before: Incident | None = None, notes: Sequence[Fact] = (), graph_png: bytes | None = None,
+    before: Incident | None = None, more: Sequence[Incident] = (), notes: Sequence[Fact] = (),
+    graph_png: bytes | None = None,
 ) -> Notice:  # fmt: skip
     """The message that stands in the outbox, in words; parameters as of `compose`."""
+    why = (Fact("Why now", message.reason),) if message.reason else ()
     return compose(
-        message.id, NoticeKind(message.state.value), incident, about or About(),
-        now_ns=time.time_ns() if now_ns is None else now_ns, before=before, notes=notes, graph_png=graph_png,
+        message.id, message.kind, incident, about or About(), now_ns=time.time_ns() if now_ns is None else now_ns,
+        before=before, more=more, notes=(*why, *notes), graph_png=graph_png,
     )  # fmt: skip
 
 

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from almenara.alarm import incidents
-from almenara.alarm.incidents import Fold
-from almenara.model.alarm import Incident, State, Transition, labels_of
-from almenara.query import Matcher, match_all
+from almenara.model.alarm import Incident, NoticeKind, Severity, State
+from almenara.model.time import HOUR_NS
 
-#: Routes: the name of each notifier, and the alarms that it is told of (no matchers: all).
-Routes = Mapping[str, Sequence[Matcher]]
+#: Nothing is put off for longer: a message that is due later than that is due now, the clock was set back.
+FARTHEST_NS = HOUR_NS
+
+SCHEMA = """
+-- What a row of the outbox says besides the table that older versions made. more: further incidents, of a digest.
+CREATE TABLE IF NOT EXISTS outbox_about (
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, reason TEXT NOT NULL, policy TEXT NOT NULL, step INTEGER NOT NULL,
+    more TEXT NOT NULL, fell_back INTEGER NOT NULL DEFAULT 0);
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One row of the outbox: times in ns."""
+    """One row of the outbox: times in ns.
+
+    kind: why people are told; reason: what is to be said of that, a sentence or empty. policy: by which they are told,
+    step: of its escalation. more: further incidents, in a digest.
+    """
 
     id: int
     notifier: str
@@ -27,45 +38,79 @@ class Message:
     queued: int
     due: int
     tries: int
+    kind: NoticeKind = NoticeKind.FIRING
+    reason: str = ""
+    policy: str = ""
+    step: int = 0
+    more: tuple[int, ...] = ()
+    fell_back: bool = False
 
 
-def routes_of(notifiers: Routes | Iterable[str]) -> Routes:
-    """Names alone mean: told of everything."""
-    return notifiers if isinstance(notifiers, Mapping) else dict.fromkeys(notifiers, ())
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that is to be queued. gathered: it waits for the others of its digest."""
+
+    notifier: str
+    incident: int
+    state: State
+    kind: NoticeKind
+    reason: str = ""
+    policy: str = ""
+    step: int = 0
+    gathered: bool = False
+    more: tuple[int, ...] = ()
 
 
-def queue(connection: sqlite3.Connection, fold: Fold, routes: Routes, upto: int, now_ns: int) -> int:
-    """Messages for what became of incidents, in the transaction that changes them; gives how many.
-
-    A notifier hears of an incident when the first alarm that matches it fires, and when the incident is resolved.
-    """
-    rows = []
-    for id, one in fold.touched.items():
-        fired = fold.fired.get(id, ())
-        new = [name for name in routes if name not in one.told and any(_matches(routes[name], c) for c in fired)]
-        one.told.update(new)
-        rows += [(name, id, State.FIRING.value, upto, now_ns) for name in new]
-        if id in fold.resolved:
-            rows += [(name, id, State.RESOLVED.value, upto, now_ns) for name in routes if name in one.told]
-    connection.executemany("INSERT INTO outbox (notifier, incident, state, upto, queued) VALUES (?,?,?,?,?)", rows)
-    return len(rows)
+def add(connection: sqlite3.Connection, one: Draft, upto: int, now_ns: int) -> None:
+    """Queue a message, in the transaction that decides it."""
+    query = "INSERT INTO outbox (notifier, incident, state, upto, queued) VALUES (?,?,?,?,?)"
+    id = connection.execute(query, (one.notifier, one.incident, one.state.value, upto, now_ns)).lastrowid
+    connection.execute(
+        "INSERT INTO outbox_about (id, kind, reason, policy, step, more) VALUES (?,?,?,?,?,?)",
+        (id, one.kind.value, one.reason, one.policy, one.step, json.dumps(one.more)),
+    )
 
 
-def _matches(matchers: Sequence[Matcher], change: Transition) -> bool:
-    return not matchers or match_all(matchers, labels_of(change))
+_COLUMNS = """o.id, notifier, incident, state, upto, queued, due, tries, kind, coalesce(reason, ''),
+    coalesce(policy, ''), coalesce(step, 0), coalesce(more, '[]'), coalesce(fell_back, 0)"""
 
 
-def first(connection: sqlite3.Connection, notifier: str) -> Message | None:
-    """The message that this notifier is to have next, due or not."""
-    row = connection.execute(
-        "SELECT id, notifier, incident, state, upto, queued, due, tries FROM outbox "
-        "WHERE notifier = ? AND outcome = '' ORDER BY id LIMIT 1",
-        (notifier,),
-    ).fetchone()
-    if row is None:
-        return None
-    id, name, incident, state, upto, queued, due, tries = row
-    return Message(id, name, incident, State(state), upto, queued, due, tries)
+def _message(row: Sequence) -> Message:
+    id, name, incident, state, upto, queued, due, tries, kind, reason, policy, step, more, fell_back = row
+    return Message(
+        id, name, incident, State(state), upto, queued, due, tries, NoticeKind(kind or state), reason, policy, step,
+        tuple(json.loads(more)), bool(fell_back),
+    )  # fmt: skip
+
+
+_FIRST_OF_ITS_INCIDENT = """NOT EXISTS (SELECT 1 FROM outbox e
+    WHERE e.incident = o.incident AND e.notifier = o.notifier AND e.outcome = '' AND e.id < o.id)"""
+
+
+def next_due(connection: sqlite3.Connection, notifier: str, now_ns: int) -> Message | None:
+    """The oldest message of this notifier that is due, but never one before an older one of the same incident."""
+    query = f"""SELECT {_COLUMNS} FROM outbox o LEFT JOIN outbox_about a ON a.id = o.id
+        WHERE notifier = ? AND outcome = '' AND (due <= ? OR due > ?) AND {_FIRST_OF_ITS_INCIDENT}
+        ORDER BY o.id LIMIT 1"""
+    row = connection.execute(query, (notifier, now_ns, now_ns + FARTHEST_NS)).fetchone()
+    return None if row is None else _message(row)
+
+
+def is_waiting(connection: sqlite3.Connection, notifier: str) -> bool:
+    """Whether this notifier is still to have anything."""
+    query = "SELECT 1 FROM outbox WHERE notifier = ? AND outcome = '' LIMIT 1"
+    return connection.execute(query, (notifier,)).fetchone() is not None
+
+
+def have(connection: sqlite3.Connection, message: Message) -> set[str]:
+    """Notifiers whose outbox has the same news of the same incident."""
+    query = "SELECT DISTINCT notifier FROM outbox WHERE incident = ? AND upto >= ? AND state = ?"
+    return {name for (name,) in connection.execute(query, (message.incident, message.upto, message.state.value))}
+
+
+def fell_back(connection: sqlite3.Connection, message: Message) -> None:
+    """Those who stand in for its notifier have it."""
+    connection.execute("UPDATE outbox_about SET fell_back = 1 WHERE id = ?", (message.id,))
 
 
 def incident_of(connection: sqlite3.Connection, message: Message) -> Incident | None:
@@ -73,6 +118,28 @@ def incident_of(connection: sqlite3.Connection, message: Message) -> Incident | 
     for found in incidents.read(connection, [message.incident], message.upto):
         return replace(found, state=message.state, resolved=found.resolved if message.state is State.RESOLVED else 0)
     return None
+
+
+def more_of(connection: sqlite3.Connection, message: Message) -> tuple[Incident, ...]:
+    """The further incidents of a digest, as they were."""
+    found = incidents.read(connection, message.more, message.upto)
+    return tuple(one if _is_over(one) else replace(one, state=State.FIRING, resolved=0) for one in found)
+
+
+def _is_over(incident: Incident) -> bool:
+    return all(alarm.last.state is State.RESOLVED for alarm in incident.members)
+
+
+def before(connection: sqlite3.Connection, message: Message) -> Incident | None:
+    """The incident as the last message told this notifier of it; None: it is the first."""
+    query = "SELECT max(upto) FROM outbox WHERE incident = ? AND notifier = ? AND id < ?"
+    upto = connection.execute(query, (message.incident, message.notifier, message.id)).fetchone()[0]
+    found = [] if upto is None else incidents.read(connection, [message.incident], upto)
+    return replace(found[0], severity=_worst(found[0])) if found else None
+
+
+def _worst(incident: Incident) -> Severity:
+    return max((alarm.last.severity for alarm in incident.members), key=lambda one: one.rank)
 
 
 def put_off(connection: sqlite3.Connection, message: Message, due_ns: int, error: str) -> None:

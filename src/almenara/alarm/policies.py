@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
+from almenara.alarm.inhibit import Inhibition
+from almenara.alarm.times import Quiet, Times
 from almenara.model.alarm import Severity
 from almenara.query import Matcher, match_all
 
 #: Notifiers by name, and which alarms each may be told of (no matchers: all).
 Notifiers = Mapping[str, Sequence[Matcher]]
+NEVER, AT_ONCE = Quiet(), Times()
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +29,8 @@ class Policy:
     0 = never.
 
     matchers: of the labels of an alarm (`almenara.model.alarm.labels_of`); none: every alarm. goes_on: whether what
-    it fits is offered to the policies after it too. digest_s: gather what is due, and tell of it so often; or
-    digest_at: at these seconds of the day. fallback: who is told what a notifier could not deliver.
+    it fits is offered to the policies after it too. digest: when all that gathered is told at once. fallback: who is
+    told what a notifier could not deliver.
     """
 
     name: str
@@ -39,24 +42,36 @@ class Policy:
     group_interval_s: float = 300.0
     repeat_interval_s: float = 4 * 3600.0
     reminder_s: float = 0.0
-    quiet: tuple[str, ...] = ()
+    quiet: Quiet = NEVER
     quiet_severity: Severity = Severity.CRITICAL
-    digest_s: float = 0.0
-    digest_at: tuple[int, ...] = ()
+    digest: Times = AT_ONCE
     escalate: tuple[Escalation, ...] = ()
     fallback: tuple[str, ...] = ()
     fallback_after_s: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
 class Policies:
-    """All policies, in the order of the configuration, and the notifiers that they name.
+    """All policies in their order, the notifiers that they name, and what inhibits what. It does not change.
 
-    Without any policy each notifier is told of what its own matchers select.
+    Without any policy each notifier is told of what its own matchers select, and nothing is repeated.
     """
 
-    policies: tuple[Policy, ...] = ()
-    notifiers: Notifiers = field(default_factory=dict)
+    def __init__(
+        self, policies: Iterable[Policy] = (), notifiers: Notifiers | None = None,
+        inhibitions: Iterable[Inhibition] = (),
+    ):  # fmt: skip
+        self.notifiers = dict(notifiers or {})
+        self.inhibitions = tuple(inhibitions)
+        own = [Policy(name, notify=(name,), goes_on=True, repeat_interval_s=0.0) for name in self.notifiers]
+        self.policies = tuple(policies) or tuple(own)
+        self._named = {one.name: one for one in self.policies}
+        self._below: dict[str, list[Policy]] = {}
+        for one in self.policies:
+            self._below.setdefault(one.parent, []).append(one)
+
+    def __getitem__(self, name: str) -> Policy:
+        """The policy of this name. Of one that is gone, what people were told is ended and no more."""
+        return self._named.get(name) or Policy(name, repeat_interval_s=0.0)
 
     def of(self, labels: Mapping[str, str]) -> list[Policy]:
         """The policies that an alarm with these labels goes to, as Alertmanager walks its tree: the deepest that fit;
@@ -64,10 +79,26 @@ class Policies:
         return list(self._walk("", labels))
 
     def _walk(self, parent: str, labels: Mapping[str, str]) -> Iterator[Policy]:
-        for policy in self.policies:
-            if policy.parent != parent or not match_all(policy.matchers, labels):
+        for policy in self._below.get(parent, ()):
+            if not match_all(policy.matchers, labels):
                 continue
             below = list(self._walk(policy.name, labels))
             yield from below or [policy]
             if not policy.goes_on:
                 return
+
+    def targets(self, labels: Mapping[str, str]) -> list[tuple[str, str]]:
+        """(policy, notifier) of an alarm with these labels: a notifier hears only of what its own matchers select."""
+        return [
+            (policy.name, name)
+            for policy in self.of(labels)
+            for name in policy.notify
+            if name in self.notifiers and match_all(self.notifiers[name], labels)
+        ]
+
+
+def policies_of(given: Policies | Notifiers | Iterable[str]) -> Policies:
+    """Notifiers alone mean: each is told of what it selects; names alone: of everything."""
+    if isinstance(given, Policies):
+        return given
+    return Policies(notifiers=given if isinstance(given, Mapping) else dict.fromkeys(given, ()))

@@ -13,11 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from almenara.alarm import outbox, vigil
+from almenara.alarm import lines, outbox, vigil
 from almenara.alarm.book import Book
 from almenara.alarm.message import About, notice_of
 from almenara.alarm.outbox import Message
 from almenara.alarm.tables import reading, transaction
+from almenara.model.alarm import Incident, Notice
 from almenara.model.errors import NotifyError, Refused, StoreError
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.contracts import Notifier
@@ -52,6 +53,7 @@ class Sender:
         self._about = about or About()
         self._database, self._notifiers, self._book, self._clock = database, dict(notifiers), book, clock
         self.counts: Counter[tuple[str, str]] = Counter()  # (notifier, "sent", "failed" or "given up")
+        self.on_counted: Callable[[str, str], None] = lambda notifier, outcome: None
         self._wake = {name: asyncio.Event() for name in notifiers}
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -82,55 +84,99 @@ class Sender:
             event.set()
 
     async def _serve(self, name: str, notifier: Notifier) -> None:
+        failed = 0  # times in a row: one message that nobody takes is no reason to leave the others
         while True:
             self._wake[name].clear()
-            message = await self._written(lambda: outbox.first(self._db, name))
-            if message is None:
-                await self._wake[name].wait()
-            elif 0 < (wait := message.due - self._clock()) <= MOST_ASKED_NS:  # else the clock was set back
-                await asyncio.sleep(min(wait / NS, LOOK_S))
+            message, waiting = await self._written(lambda: self._next(name))
+            if message is not None:
+                pause_ns = await self._send(notifier, message)
+                failed = failed + 1 if pause_ns else 0
+                if pause_ns:
+                    wait_ns = max(pause_ns, min(FIRST_WAIT_NS << min(failed - 1, 20), LONGEST_WAIT_NS))
+                    await self._pause(wait_ns)
+            elif waiting:
+                await asyncio.sleep(LOOK_S)
             else:
-                await self._send(notifier, message)
+                await self._wake[name].wait()
 
-    async def _send(self, notifier: Notifier, message: Message) -> None:
-        incident = await self._written(lambda: outbox.incident_of(self._db, message))
+    def _next(self, name: str) -> tuple[Message | None, bool]:
+        message = outbox.next_due(self._db, name, self._clock())
+        return message, message is not None or outbox.is_waiting(self._db, name)
+
+    async def _pause(self, wait_ns: int) -> None:
+        """Leave a receiver alone that failed, by the hub's clock; one that was set back does not make it longer."""
+        began = self._clock()
+        while 0 <= (gone := self._clock() - began) < wait_ns:
+            await asyncio.sleep(min((wait_ns - gone) / NS, LOOK_S))
+
+    async def _send(self, notifier: Notifier, message: Message) -> int:
+        """Try once; gives how long the receiver is to be left alone at least (ns), 0: it took the message, or refused
+        this one for good."""
+        read = await self._written(lambda: self._read(message))
         outages = await self._written(lambda: vigil.untold(self._db, message.notifier, self._clock()))
         try:
-            if incident is not None:
+            if read is not None:
                 async with asyncio.timeout(TRY_S):
-                    notice = notice_of(message, incident, self._about, now_ns=self._clock())
+                    notice = self._render(message, *read)
                     zone = ZoneInfo(self._about.timezone)
                     await notifier.notify(vigil.with_outages(notice, outages, zone))
         except TimeoutError:
-            await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
+            return await self._failed(message, f"no answer within {TRY_S:g} s", retry=True)
         except NotifyError as error:
-            await self._failed(message, str(error), retry=error.retry, least_ns=round(error.retry_after_s * NS))
+            return await self._failed(message, str(error), retry=error.retry, least_ns=round(error.retry_after_s * NS))
         except Exception as error:  # the plugin's own mistake must not silence the others
             log.exception("notifier %s failed in a way it should not", message.notifier)
-            await self._failed(message, f"{type(error).__name__}: {error}", retry=True)
-        else:
-            now = self._clock()
-            await self._written(lambda: self._close(message, now, outages))
-            self.counts[message.notifier, "sent"] += 1
+            return await self._failed(message, f"{type(error).__name__}: {error}", retry=True)
+        await self._written(lambda: self._close(message, "sent", outages=outages))
+        return 0
 
-    def _close(self, message: Message, now_ns: int, outages: Sequence[vigil.Outage]) -> None:
+    def _read(self, message: Message) -> tuple[Incident, Incident | None, tuple[Incident, ...]] | None:
+        """The incident, as the last message told of it, and the further ones of a digest."""
+        with transaction(self._db, "BEGIN"):
+            incident = outbox.incident_of(self._db, message)
+            if incident is None:
+                return None
+            return incident, outbox.before(self._db, message), outbox.more_of(self._db, message)
+
+    def _render(
+        self, message: Message, incident: Incident, before: Incident | None, more: tuple[Incident, ...]
+    ) -> Notice:
+        return notice_of(message, incident, self._about, now_ns=self._clock(), before=before, more=more)
+
+    def _close(self, message: Message, outcome: str, error: str = "", outages: Sequence[vigil.Outage] = ()) -> None:
+        """It is over, and a line says so."""
+        now = self._clock()
+        text = message.kind.value + (f", {error}" if error else "") + (f" ({message.reason})" if message.reason else "")
         with transaction(self._db):
-            outbox.close(self._db, message, "sent", now_ns)
+            outbox.close(self._db, message, outcome, now, error)
+            for incident in (message.incident, *message.more):
+                lines.write(self._db, incident, now, outcome, message.notifier, text)
             if outages:
                 vigil.told(self._db, message.notifier, outages[-1])
+        self._counted(message.notifier, outcome)
 
-    async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> None:
+    async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> int:
         now = self._clock()
-        if retry and now - message.queued < GIVE_UP_NS:
-            wait = max(min(FIRST_WAIT_NS << min(message.tries, 20), LONGEST_WAIT_NS), min(least_ns, MOST_ASKED_NS))
-            log.warning("incident %d: %s; trying again in %g s", message.incident, error, wait / NS)
-            await self._written(lambda: outbox.put_off(self._db, message, now + wait, error))
-            self.counts[message.notifier, "failed"] += 1
-        else:
-            log.error("incident %d (%s) was not told by %s, given up: %s", message.incident, message.state.value,
+        again = retry and now - message.queued < GIVE_UP_NS
+        if not message.fell_back and (not again or now - message.queued >= self._fallback_ns(message)):
+            await self._written(lambda: self._book.fall_back(message, error))
+        if not again:
+            log.error("incident %d (%s) was not told by %s, given up: %s", message.incident, message.kind.value,
                       message.notifier, error)  # fmt: skip
-            await self._written(lambda: outbox.close(self._db, message, "given up", now, error))
-            self.counts[message.notifier, "given up"] += 1
+            await self._written(lambda: self._close(message, "given up", error))
+            return 0 if not retry else FIRST_WAIT_NS
+        wait = max(min(FIRST_WAIT_NS << min(message.tries, 20), LONGEST_WAIT_NS), min(least_ns, MOST_ASKED_NS))
+        log.warning("incident %d: %s; trying again in %g s", message.incident, error, wait / NS)
+        await self._written(lambda: outbox.put_off(self._db, message, now + wait, error))
+        self._counted(message.notifier, "failed")
+        return max(FIRST_WAIT_NS, min(least_ns, MOST_ASKED_NS))
+
+    def _fallback_ns(self, message: Message) -> int:
+        return round(self._book.policies[message.policy].fallback_after_s * NS)
+
+    def _counted(self, notifier: str, outcome: str) -> None:
+        self.counts[notifier, outcome] += 1
+        self.on_counted(notifier, outcome)
 
     async def _written(self, do: Callable[[], T]) -> T:
         """Do it in the database's thread, again until the database takes it: what was sent must not be forgotten."""

@@ -30,6 +30,11 @@ class Severity(StrEnum):
     MAJOR = "major"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """0 for the least of them, and rising."""
+        return list(Severity).index(self)
+
     @classmethod
     def of_score(cls, score: float) -> Severity:
         """The severity of an anomaly score: warning from 1, minor 1.25, major 1.5, critical 2."""
