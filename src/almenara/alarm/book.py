@@ -30,7 +30,7 @@ from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
 from almenara.model.time import MINUTE_NS, NS, format_time
-from almenara.query import Matcher, match_all
+from almenara.query import Matcher
 
 _SCHEMAS = lines.SCHEMA + outbox.SCHEMA + telling.SCHEMA + flapping.SCHEMA
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
@@ -188,8 +188,9 @@ class Book:
 
     def receivers(self, labels: Mapping[str, str] | None = None) -> list[str]:
         """The notifiers that are told of an alarm of these labels; None: all that are told of anything."""
-        routes = self._routes
-        return [name for name, matchers in routes.items() if labels is None or match_all(matchers, labels)]
+        if labels is None:
+            return list(self.policies.notifiers)
+        return list(dict.fromkeys(name for _, name in self.policies.targets(labels)))
 
     @property
     def alerts_left_out(self) -> int:
