@@ -25,4 +25,5 @@ routes.unshift((app, server) => app.post('/bot:token/sendPhoto', (req, res) => {
   });
 }));
 
-new TelegramServer({ host: '127.0.0.1', port: Number(process.argv[2]) }).start();
+// It forgets messages after storeTimeout seconds.
+new TelegramServer({ host: '127.0.0.1', port: Number(process.argv[2]), storeTimeout: 3600 }).start();

@@ -15,12 +15,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, suppress
 from email.parser import BytesParser
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from almenara.testing.process import free_port, wait_until
 
 TOKEN = "123456:AbC-dEf_hidden"
 RIGHT: tuple[int, dict[str, Any]] = (0, {})  # among refusals: not this time
+NEVER: tuple[int, dict[str, Any]] = (-1, {})  # the call is heard and never answered
 LIMITS = {"text": 4096, "caption": 1024}
 NODE = Path(__file__).parents[1] / "node"
 
@@ -166,6 +168,8 @@ class Ours:
         fields = json.loads(body) if kind == b"application/json" else _multipart(kind, body)
         self.heard.append((method, fields))
         code, more = refusals.pop(0) if (refusals := self.refusals.get(method)) else RIGHT
+        if code < 0:
+            await asyncio.Event().wait()
         if code:
             return code, {"ok": False, "error_code": code, **more}
         for name, limit in LIMITS.items():
@@ -184,6 +188,26 @@ class Ours:
             self._numbers += 1
             return {"message_id": self._numbers}
         return True
+
+
+@contextmanager
+def ours() -> Iterator[Ours]:
+    """`Ours` in a thread, for tests of processes."""
+    server, loop, done = Ours(), asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        async with server.serving():
+            await done.wait()
+
+    thread = Thread(target=lambda: loop.run_until_complete(serve()), name="bot api")
+    thread.start()
+    try:
+        wait_until(lambda: server.url, "the server to listen")
+        yield server
+    finally:
+        loop.call_soon_threadsafe(done.set)
+        thread.join()
+        loop.close()
 
 
 def _multipart(kind: bytes, body: bytes) -> dict[str, Any]:

@@ -16,7 +16,9 @@ from almenara.config.build import Built, codecs, collectors, maintenance, notifi
 from almenara.config.load import Config, load
 from almenara.config.messages import about_of
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
+from almenara.pipeline.commands import Commands
 from almenara.pipeline.forward import Cursors, Forwarder
+from almenara.pipeline.hearing import Hearing
 from almenara.pipeline.inputs import Inputs
 from almenara.pipeline.outputs import Outputs
 from almenara.pipeline.ping import Ping
@@ -47,6 +49,7 @@ class Running:
         self._inputs.start()
         self._inputs.collect(self.built.collectors, self.built.transports)
         self._cursors = Cursors(self.built.pipeline.folder.database)
+        self._hearing = Hearing(self.built.pipeline)
         self._begin_outputs(self._config, self.built.notifiers, self.built.transports)
 
     def _begin_outputs(self, config: Config, notifying: Mapping[str, Notifier], links: Mapping[str, Transport]) -> None:
@@ -58,9 +61,12 @@ class Running:
         if bus is not None:
             self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
             self._outputs.start()
-        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock, about_of(config, hub))
+        about = about_of(config, hub)
+        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock, about)
         self._sending = asyncio.create_task(sender.run(), name="notify")
         self._pinging = asyncio.create_task(self._ping(config), name="ping")
+        self._notifying = notifying
+        self._hearing.start(notifying, Commands(hub, about))
 
     async def stop(self) -> None:
         """End all of them, and the bus."""
@@ -75,9 +81,14 @@ class Running:
             await forwarder.stop()
         if self._outputs is not None:
             await self._outputs.stop()
+        await self._hearing.stop()
         self._pinging.cancel()
         self._sending.cancel()
         await asyncio.gather(self._pinging, self._sending, return_exceptions=True)
+        closing = [one.close() for one in self._notifying.values() if hasattr(one, "close")]
+        for error in await asyncio.gather(*closing, return_exceptions=True):
+            if isinstance(error, Exception):
+                log.error("a notifier could not be closed: %s", error)
 
     async def _ping(self, config: Config) -> None:
         hub, watch = self.built.pipeline, config.watch

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 
 #: How much of each kind is kept, the newest.
 _INCIDENTS, _UPDATES, _STRANGERS = 500, 200, 1000
-_KEPT = ("done", "notice", "told", "sent", "buttons", "moved", "strangers")
+_KEPT = ("done", "pressed", "notice", "told", "sent", "buttons", "moved", "strangers")
 
 
 class Notes:
@@ -31,6 +31,8 @@ class Notes:
         self._bot = bot
         #: Updates that are done; Telegram gives some again after kill -9.
         self.done: list[int] = _numbers(said.get("done"))
+        #: When buttons were pressed whose order is not done yet, by update, ns.
+        self.pressed: dict[str, int] = {k: v for k, v in _table(said.get("pressed")).items() if isinstance(v, int)}
         #: The notice that was told last, and the chats that have it.
         self.notice: str = str(said.get("notice", ""))
         self.told: list[int] = _numbers(said.get("told"))

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from almenara.plugin.options import Secret
 log = logging.getLogger(__name__)
 
 #: Buttons below a message about an incident that is open: what they say, and what pressing them asks.
-BUTTONS = (("Acknowledge", "ack {}"), ("Graph", "graph {}"), ("Why", "why {}"))
+BUTTONS = (("Acknowledge", "ack {}"), ("Silence 1h", "silence {} 1h"), ("Graph", "graph {}"), ("Why", "why {}"))
 #: Waits after a failure to ask for updates: the first, and the longest.
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 1.0, 60.0
 #: Servers that answer at once that there is nothing are not asked more often.
@@ -73,10 +74,15 @@ class Telegram:
         self._api = Api(str(token), api, proxy=str(proxy), ca_file=ca_file, timeout_s=timeout_s)
         self._chats, self._topic, self._answers, self._clock = list(dict.fromkeys(chats)), topic, answers, clock
         self._operators = {str(one).removeprefix("@").lower() for one in operators or ()}
-        self._notes = Notes(folder, self._api.bot)
+        self._folder = folder
         self._name = ""  # of the bot, once it is known
         self.problem = ""
         self.dropped: Counter[str] = Counter()
+
+    @cached_property
+    def _notes(self) -> Notes:
+        """Read when they are first wanted: until then another one, of the configuration before, may write them."""
+        return Notes(self._folder, self._api.bot)
 
     # --- telling
 
@@ -213,6 +219,7 @@ class Telegram:
     async def _done(self, number: int) -> None:
         if number not in self._notes.done:
             self._notes.done.append(number)
+            self._notes.pressed.pop(str(number), None)
             await self._notes.keep()
 
     async def _heard(self, update: Mapping[str, Any]) -> Command | None:
@@ -235,13 +242,24 @@ class Telegram:
             return None
         verb, _, args = asked.partition(" ")
         about = _table(message.get("reply_to_message")).get("message_id")
-        date = message.get("date") if not pressed else None
+        when = await self._asked_at(update["update_id"], None if pressed else message.get("date"))
         return Command(
             _name_of(sender), verb.lower(), args.strip(), self._may_act(sender),
             self._reply_to(id, message, update["update_id"]),
-            time=min(date * NS, self._clock()) if isinstance(date, int) else self._clock(),
+            time=when,
             incident=self._notes.incident_of(id, about) if isinstance(about, int) else 0,
         )  # fmt: skip
+
+    async def _asked_at(self, update: int, date: Any) -> int:
+        """When something was asked, ns. Of a pressed button Telegram does not say it: then when it was first heard,
+        also where it comes again after kill -9."""
+        if isinstance(date, int):
+            return min(date * NS, self._clock())
+        times = self._notes.pressed
+        if str(update) not in times:
+            times[str(update)] = self._clock()
+            await self._notes.keep()
+        return times[str(update)]
 
     def _addressed(self, text: str, message: Mapping[str, Any], chat: Mapping[str, Any]) -> str:
         """What is asked of this bot; empty where people in a group speak to each other, or to another bot."""

@@ -49,6 +49,8 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_live_streams": ("gauge", "Live streams open"),
     "almenara_published_total": ("counter", "Messages published on the bus, by kind"),
     "almenara_unpublished_total": ("counter", "Messages of judged rows not published, by reason"),
+    "almenara_commands_total": ("counter", "What people asked and ordered through notifiers, by verb"),
+    "almenara_commands_dropped_total": ("counter", "What was said to notifiers and was no command, by reason"),
     "almenara_route_rows_total": ("counter", "Rows that went on to another system, by route"),
     "almenara_route_dropped_total": ("counter", "Rows of routes left out, by route and reason"),
     "almenara_feed_lost_total": ("counter", "Judged segments that a slow reader of the live feed missed"),

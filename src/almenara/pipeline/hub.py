@@ -111,6 +111,7 @@ class Pipeline:
         self.addresses: dict[str, str] = {}
         self.failure: BaseException | None = None
         self.bus_outage = ""  # why nothing that comes over the bus is kept now, in words; set by `Inputs`
+        self.problems: dict[str, str] = {}  # what does not work beside the pipeline, by its place in the configuration
         self.failed = asyncio.Event()
         self.demo: Any = None
         self.metadata = KnownMetadata(folder.database, self.index)

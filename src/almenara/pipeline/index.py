@@ -168,6 +168,19 @@ class SeriesIndex:
         known = self._known
         return self._name.view()[:known]
 
+    def mentions(self, word: str) -> np.ndarray:
+        """uint8[len(self)]: 2 where the name or a label's value of a series is this word, 1 where one has it inside,
+        whatever the case; else 0."""
+        known, wanted = self._known, word.casefold()
+        owner = self._owner.view()
+        owner = owner[: np.searchsorted(owner, known)]
+        value = self._value.view()[: len(owner)]
+        texts = (self._values[i].decode().casefold() for i in range(len(self._values)))
+        grade = np.array([(wanted in text) + (wanted == text) for text in texts], np.uint8)
+        found = np.zeros(known, np.uint8)
+        np.maximum.at(found, owner, grade[value])
+        return found
+
     def label_names(self) -> list[str]:
         """Every label name in use, sorted; `__name__` among them."""
         return sorted(self._labels[i].decode() for i in range(len(self._labels)))

@@ -115,7 +115,7 @@ class Operate:
         return json_response({"waiting": self._pipeline.to_judge_again})
 
     async def status(self, request: Request) -> Response:
-        """GET /api/v1/status: version, uptime, series, rows a second, addresses, readiness, faults of the demo."""
+        """GET /api/v1/status: version, uptime, series, rows a second, addresses, readiness, problems, the demo."""
         return json_response(self.status_now())
 
     def status_now(self) -> dict[str, Any]:
@@ -129,6 +129,7 @@ class Operate:
             "rows_per_s": self._rate.of(hub.counters.value("almenara_rows_committed_total")),
             "addresses": dict(hub.addresses),
             "ready": hub.health(),
+            "problems": [f"{name}: {why}" for name, why in sorted(hub.problems.items())],
             "outage": outage_row(outage) if (outage := hub.vigil.last) is not None else None,
             "demo": demo_row(demo) if (demo := self._demo()) is not None else None,
         }
