@@ -88,6 +88,7 @@ class Twin:
         self.demo: TwinDemo | None = None
         self.metadata = KnownMetadata(memory, self.index)
         self.origins = Origins(memory)
+        self.problems: dict[str, str] = {}
         self.vigil = SimpleNamespace(last=None)
         self.events: list[Event] = []
         self.addresses = {"http": "127.0.0.1:8642", "mqtt": "127.0.0.1:1883"}
