@@ -1,7 +1,7 @@
 """What all tests share: the markers for tests of real parts and of what is compiled, and a free port.
 
 `@pytest.mark.real("mosquitto", "mosquitto-clients")` marks a test that needs these Debian packages (or programs of
-these names, or packages of tests/node). Where one is missing the test is left out and named at the end; with
+these names, or packages of tests/node or tests/peers). Where one is missing the test is left out and named at the end; with
 ALMENARA_TESTS_COMPLETE=1 it fails.
 `@pytest.mark.compiled` marks one that runs all that hubs compile: it is compiled before the first test.
 """
@@ -26,7 +26,8 @@ from almenara.testing import process
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
-PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+PEERS = sorted(map(str, Path(__file__).parent.glob("peers/*/bin")))
+PROGRAM_FOLDERS = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *PEERS])
 NODE_PACKAGES = Path(__file__).parent / "node" / "node_modules"
 #: Begins the reason why a test is left out.
 NEEDS = "needs the packages "
@@ -35,7 +36,8 @@ own_folder = pytest.StashKey[str]()
 
 @functools.cache
 def is_installed(name: str) -> bool:
-    """Is a Debian package of this name installed, a program of this name on the path, or a package of tests/node?"""
+    """Is a Debian package of this name installed, a program of this name on the path, or a package of tests/node or
+    tests/peers?"""
     if shutil.which(name, path=PROGRAM_FOLDERS) or (NODE_PACKAGES / name).is_dir():
         return True
     if not shutil.which("dpkg-query"):
