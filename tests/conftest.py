@@ -1,8 +1,8 @@
 """What all tests share: the markers for tests of real parts and of what is compiled, and a free port.
 
 `@pytest.mark.real("mosquitto", "mosquitto-clients")` marks a test that needs these Debian packages (or programs of
-these names, or packages of tests/node or tests/peers). Where one is missing the test is left out and named at the end; with
-ALMENARA_TESTS_COMPLETE=1 it fails.
+these names, or packages of tests/node or tests/peers). Where one is missing the test is left out and named at the end;
+with ALMENARA_TESTS_COMPLETE=1 it fails.
 `@pytest.mark.compiled` marks one that runs all that hubs compile: it is compiled before the first test.
 """
 
