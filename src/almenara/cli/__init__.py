@@ -149,10 +149,11 @@ def _init(
 
 @app.command("check")
 def _check(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration file, or tests of rules.")],
     as_json: Json = False,
 ) -> None:
-    """Check a configuration file; every mistake is told at once, with its line."""
+    """Check a configuration file; every mistake is told at once, with its line. Runs the tests of rules that stand in
+    it, or in a file of promtool's form."""
     from almenara.cli.check import run
 
     raise typer.Exit(run(file, as_json))

@@ -159,7 +159,7 @@ class _Check:
     def all(self) -> dict[str, Any]:
         known = [
             "version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams",
-            "maintenance",
+            "maintenance", "tests",
         ]  # fmt: skip
         for key in self.tables:
             if key not in known:
