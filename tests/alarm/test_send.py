@@ -268,7 +268,7 @@ async def main(path, url, begin, end):
     one = book(path, table, Rule("hot", "cpu > 90"), notifiers=["hook"])
     running = asyncio.create_task(Sender(database(path), {"hook": Webhook(url=Secret(url))}, one).run())
     for seq in range(begin, end):
-        one.step(seq, *rows(table, [((seq - 1) // 2 % 2, 100 * seq, 95 if seq % 2 else 50)]), 0)
+        one.step(seq, *rows(table, [((seq - 1) // 2 % 2, 1000 * seq, 95 if seq % 2 else 50)]), 0)
         print(seq, flush=True)
         await asyncio.sleep(0.01)
     await running
