@@ -59,12 +59,13 @@ class Rehearsal:
         self._db = self._connect()
         self.rules = list(rules)
         self.book = Book(
-            self._connect, self.rules, index, lambda matchers: Selector(index, matchers), causes, notifiers
+            self._connect, self.rules, index, lambda matchers: Selector(index, matchers), causes, notifiers,
+            clock=lambda: max(self.now_ns, self._row_ns),
         )  # fmt: skip
         self.book.on_queued = self._queued
         self._waits = False
         self._due = {rule.name: 0 for rule in self.rules if rule.is_evaluated}
-        self._seq = self.now_ns = 0
+        self._seq = self.now_ns = self._row_ns = 0
         self.sent: list[Sent] = []
 
     def step(self, batch: Batch, verdict: Verdict) -> None:
@@ -74,6 +75,7 @@ class Rehearsal:
             if number * self._step_ns > self.now_ns:
                 self.advance((number - 1) * self._step_ns)
             self._seq += 1
+            self._row_ns = int(np.max(np.asarray(batch.time)[rows]))
             part = Batch(batch.series, *(np.asarray(c)[rows] for c in (batch.id, batch.time, batch.value)))
             self.book.step(self._seq, part, _taken(verdict, rows), 0)
 
@@ -131,10 +133,11 @@ class Rehearsal:
         names = [name for (name,) in self._db.execute("SELECT DISTINCT notifier FROM outbox WHERE outcome = ''")]
         self._waits = bool(names)
         for name in names:
-            while (message := outbox.first(self._db, name)) is not None and message.due <= self.now_ns:
+            while (message := outbox.next_due(self._db, name, self.now_ns)) is not None:
                 incident = outbox.incident_of(self._db, message)
                 if incident is not None:
-                    notice = notice_of(message, incident, self._about, now_ns=self.now_ns)
+                    before, more = outbox.before(self._db, message), outbox.more_of(self._db, message)
+                    notice = notice_of(message, incident, self._about, now_ns=self.now_ns, before=before, more=more)
                     self.sent.append(Sent(self.now_ns, name, notice))
                 outbox.close(self._db, message, "sent", self.now_ns)
 
