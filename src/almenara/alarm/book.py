@@ -177,6 +177,19 @@ class Book:
 
     # --- for anybody
 
+    @property
+    def changes(self) -> int:
+        """Rises with each change of an alarm."""
+        return self._next
+
+    def evaluated(self) -> list[Rule]:
+        """The rules that want answers now and then."""
+        return self._machines.evaluated()
+
+    def rules(self) -> list[Rule]:
+        """All rules, in their order."""
+        return self._machines.rules()
+
     def open(self) -> list[Alarm]:
         """Alarms that are pending, firing or without data now, oldest first."""
         with self._lock:

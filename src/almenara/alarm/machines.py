@@ -48,6 +48,10 @@ class Machines:
             new._selectors[rule.name] = self._selectors[rule.name] if same else self._selector(rule.matchers)
         return new
 
+    def rules(self) -> list[Rule]:
+        """All rules, in their order."""
+        return [machine.rule for machine in self.of.values()]
+
     def evaluated(self) -> list[Rule]:
         """The rules that want answers."""
         return [machine.rule for machine in self.of.values() if machine.rule.is_evaluated]

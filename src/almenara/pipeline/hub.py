@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from almenara.alarm.answers import Answer
 from almenara.alarm.external import Alert
-from almenara.alarm.rules import NOT_OURS
+from almenara.alarm.rules import NOT_OURS, Rule
 from almenara.alarm.vigil import Vigil
 from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
@@ -27,15 +28,17 @@ from almenara.job.turns import Turns
 from almenara.model.alarm import Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
-from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
+from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, QueryError, Refused, StoreError
 from almenara.model.time import EARLIEST_NS, LATEST_NS, MINUTE_NS, NS, format_duration
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.backtest import Backtest, Contender, backtest
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.commit import Committer, Submission
+from almenara.pipeline.conditions import answer
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoders, Decoding
+from almenara.pipeline.evaluations import Evaluations
 from almenara.pipeline.events import newest_events
 from almenara.pipeline.flush import Alarms, Flusher, Judged
 from almenara.pipeline.folder import DataFolder
@@ -92,6 +95,11 @@ class Options:
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
 
 
+def _no_replay(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
+    """What rules read is stored; none of them has rows judged again."""
+    raise QueryError("a rule cannot have stored rows judged again")
+
+
 def fingerprint_of(description: object) -> str:
     """A short digest of anything JSON can hold."""
     return hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()[:16]
@@ -123,6 +131,9 @@ class Pipeline:
         self._ready = False
         self.left_busy = False  # whether a thread was still in the store when it was stopped
         self.alarms = alarms(self.index)
+        self.evaluations = Evaluations(
+            self.alarms.evaluated, self.ask_rule, self._take_answers, lambda: self.alarms.changes, clock, self.counters
+        )
         self.vigil = Vigil(folder.database, clock)
         self.jobs = Turns(
             [*retention_jobs(store, options.limits.retention_s), self._again()], Runs(folder.database), clock
@@ -144,6 +155,7 @@ class Pipeline:
             raise
         self._monitor = asyncio.create_task(watch_room(self.folder, self.options.min_free_bytes, self._committer))
         self._noting = asyncio.create_task(self._note_what_is_lost())
+        self._evaluating = asyncio.create_task(self.evaluations.run(), name="evaluate rules")
         self._ready = True
 
     def _open(self) -> None:
@@ -166,7 +178,7 @@ class Pipeline:
             self.folder, self.index, self.store, self._committer, self._judge, self.alarms, self.options.fingerprint,
             self.clock, self.counters, self.feed.publish, self._fail, self.ledger, self._each_second,
         )  # fmt: skip
-        self._readers = Readers(self.store)
+        self._readers, self._rule_readers = Readers(self.store), Readers(self.store, threads=1)
         self._decoding = ThreadPoolExecutor(DECODERS, "decode", name_thread)
         self.counters.sample(self._sampled)
         self.counters.sample_by(self._sampled_ledger)
@@ -215,6 +227,8 @@ class Pipeline:
         self._ready = False
         self._monitor.cancel()
         self._noting.cancel()
+        self._evaluating.cancel()
+        await asyncio.gather(self._evaluating, return_exceptions=True)
         with contextlib.suppress(Refused, StoreError):
             await self._commit_lost()
         await asyncio.to_thread(self._close)
@@ -233,6 +247,7 @@ class Pipeline:
             self.left_busy = True
             return
         self._readers.close()
+        self._rule_readers.close()
         self.vigil.close()
         self.jobs.close()
         self.metadata.close()
@@ -425,6 +440,21 @@ class Pipeline:
         expr = parse(expression)
         await self.settle()
         return await self._in_reader(lambda: evaluate(expr, start, end, step_ns, self._source()))
+
+    async def ask_rule(self, rule: Rule, now_ns: int) -> Answer:
+        """What a rule that is evaluated says of what is stored by now. Raises QueryError."""
+        await self.settle()
+        alarms = self.alarms.open() if rule.condition.rules else ()
+
+        def work() -> Answer:
+            reader = self._rule_readers.reader()
+            source = StoredRows(self.index, reader, _no_replay, ())
+            return answer(rule, now_ns, source, reader, self.index, alarms)
+
+        return await self._loop.run_in_executor(self._rule_readers.pool, work)
+
+    async def _take_answers(self, answers: Sequence[Answer]) -> None:
+        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.take(answers)))
 
     async def replay(self, ids: np.ndarray, start: int, end: int, detector: str = "") -> Replayed:
         """What a detector (the first, unless named) says of stored rows in [start, end) of these series."""

@@ -49,6 +49,20 @@ class NoAlarms:
         """Nobody."""
         return []
 
+    changes = 0
+
+    def take(self, answers: Sequence[Any]) -> Sequence[Transition]:
+        """No rule, no change."""
+        return ()
+
+    def evaluated(self) -> Sequence[Any]:
+        """No rule."""
+        return ()
+
+    def rules(self) -> Sequence[Any]:
+        """No rule."""
+        return ()
+
     def open(self) -> list[Alarm]:
         """None."""
         return []
