@@ -160,7 +160,8 @@ severity = "bad"
         "hub.toml:14: colectors: unknown section; did you mean collectors?",
         "hub.toml:15: rules.hot.expr: is missing; expected a text; "
         "A comparison such as 'cpu_usage{host=\"a\"} > 90' or 'anomaly_score > 1'. 'stale_gaps > 10': there was no row "
-        "for more than ten times the series' own usual gap.",
+        "for more than ten times the series' own usual gap. Or any PromQL expression, each series of whose answer is "
+        "alarming; 'rule(\"NAME\")' in it stands for the firing alarms of another rule.",
         'hub.toml:16: rules.hot.for: must be a duration such as "30s", "5m" or "1h30m"; got "soon"',
         'hub.toml:17: rules.hot.severity: must be "warning", "minor", "major" or "critical"; got "bad"',
         "hub.toml:18: collectors.nothere: no collector is called 'nothere'; installed: plant, "

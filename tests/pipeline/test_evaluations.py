@@ -193,7 +193,7 @@ def test_a_rule_that_fails_says_why_and_the_others_go_on(tmp_path: Path, monkeyp
         status = hub.evaluations.status()
         assert "many-to-many" in status["many to many"].error
         assert (status["many to many"].failures, status["fine"].error) == (1, "")
-        counted = {tuple(labels.items()): v for name, labels, v in counters(hub) if name.endswith("failures_total")}
+        counted = {one.labels: one.value for one in hub.counters.snapshot() if one.name.endswith("failures_total")}
         assert counted == {(("rule", "many to many"),): 1.0}
         assert hub.health() == [], "the hub itself is well"
         monkeypatch.setattr(conditions, "MOST_ALARMING", 0)
@@ -202,10 +202,6 @@ def test_a_rule_that_fails_says_why_and_the_others_go_on(tmp_path: Path, monkeyp
         assert told(hub) == {"fine fine": "firing"}, "its alarms stay as they are"
 
     run(tmp_path, rules, use)
-
-
-def counters(hub: Pipeline) -> list[tuple[str, dict[str, str], float]]:
-    return [(name, dict(labels), value) for name, labels, value in hub.counters.snapshot()]
 
 
 def test_rows_are_stored_and_judged_while_a_rule_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

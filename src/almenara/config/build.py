@@ -22,6 +22,7 @@ from almenara.bus.external import ExternalBus
 from almenara.codecs.json import Json
 from almenara.config.dialects import THINGS, TIMESTAMP, Stream, codec_of_stream
 from almenara.config.load import Config
+from almenara.config.rules import made
 from almenara.config.schema import Plugin, split_address
 from almenara.config.schema import Tuning as TuningKeys
 from almenara.model.causes import Causes
@@ -206,10 +207,8 @@ def dialect_codecs(streams: Mapping[str, Stream]) -> dict[str, Decoding]:
 
 def rules(config: Config) -> list[Rule]:
     """The rules of the config, as the alarm room knows them."""
-    return [
-        Rule(name, r.expr, r.for_, r.keep_firing_for, r.severity or "", dict(r.labels), dict(r.annotations))
-        for name, r in config.rules.items()
-    ]
+    days = calendars_of(config.calendars, config.site.timezone)
+    return [made(name, one, config.site.timezone, days) for name, one in config.rules.items()]
 
 
 def told(config: Config) -> dict[str, tuple[Matcher, ...]]:

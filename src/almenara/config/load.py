@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import tomllib
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from almenara.config import calendars, maintenance, schema
+from almenara.config import calendars, maintenance, rule_files, rules, schema
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
 from almenara.config.maintenance import Maintenance
@@ -82,7 +83,7 @@ def load(path: Path | str | None = None, overrides: Mapping[str, Any] | None = N
     """
     text = _read_text(Path(path)) if path is not None else ""
     tables = _parse(text, str(path))
-    check = _Check(tables)
+    check = _Check(tables, Path(path).parent if path is not None else Path())
     given = {k: v for k, v in (overrides or {}).items() if v is not None}
     if path is not None:
         check.version()
@@ -139,8 +140,8 @@ def _parse(text: str, file: str) -> dict[str, Any]:
 class _Check:
     """All checks of one document; what is wrong gathers in `problems`."""
 
-    def __init__(self, tables: dict[str, Any]):
-        self.tables = tables
+    def __init__(self, tables: dict[str, Any], folder: Path = Path()):
+        self.tables, self.folder = tables, folder
         self.problems: list[Problem] = []
 
     def say(self, where: str, message: str, hint: str = "") -> None:
@@ -159,7 +160,7 @@ class _Check:
     def all(self) -> dict[str, Any]:
         known = [
             "version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams",
-            "maintenance", "tests",
+            "maintenance", "tests", "rule_files",
         ]  # fmt: skip
         for key in self.tables:
             if key not in known:
@@ -167,8 +168,8 @@ class _Check:
                 self.say(join((key,)), "unknown section", f"did you mean {near[0]}?" if near else "")
         parts = {name: self.section(name, cls) for name, cls in SECTIONS.items()}
         parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables}
-        if "rules" in self.tables:
-            parts["rules"] = {name: self.rule(name, table) for name, table in self.named("rules")}
+        if "rules" in self.tables or "rule_files" in self.tables:
+            parts["rules"] = self.rules()
         if "tuning" in self.tables:
             parts["tuning"] = {name: self.tuning(name, table) for name, table in self.named("tuning")}
         if "budgets" in self.tables:
@@ -181,6 +182,8 @@ class _Check:
             parts["calendars"] = {name: self.calendar(name, table) for name, table in self.named("calendars")}
         if "maintenance" in self.tables:
             parts["maintenance"] = {name: self.maintenance(name, table) for name, table in self.named("maintenance")}
+        if "rules" in parts:
+            self.rules_among_each_other(parts)
         self.sense(parts)
         return parts
 
@@ -257,25 +260,36 @@ class _Check:
         self.problems += problems
         return values
 
-    def rule(self, name: str, table: dict[str, Any]) -> Rule | None:
-        where = join(("rules", name))
-        values, problems = options.read(Rule, table, where, given=())
-        self.problems += problems
-        if "expr" in values:
-            self.expression(f"{where}.expr", values["expr"], "parse_comparison")
-            self.sense_of_rule(name, f"{where}.expr", values["expr"])
-        return None if problems else Rule(**values)
+    def rules(self) -> dict[str, Rule]:
+        """The rules of the file, and those of Prometheus' rule files; without any [rules] the built-in ones stay."""
+        found = {} if "rules" in self.tables else dict(DEFAULTS["rules"])
+        for name, table in self.named("rules") if "rules" in self.tables else ():
+            rule, problems = rules.read(name, table, join(("rules", name)))
+            self.problems += problems
+            found |= {name: rule} if rule is not None else {}
+        return self.rule_files() | found if "rule_files" in self.tables else found
 
-    def sense_of_rule(self, name: str, where: str, expr: str) -> None:
-        """What a comparison that can be read must not say; imported only here: an agent has no rules."""
+    def rule_files(self) -> dict[str, Rule]:
+        """Those of Prometheus' rule files; a rule of the same name in this file is taken in place of one of them."""
+        patterns = self.tables["rule_files"]
+        if not isinstance(patterns, list) or not all(isinstance(one, str) for one in patterns):
+            self.say("rule_files", f"must be a list of paths; got {options.show(patterns)}")
+            return {}
         try:
-            from almenara.alarm import rules
+            found, problems = rule_files.read(patterns, self.folder)
+        except MissingExtra as error:
+            self.say("rule_files", *str(error).split(": ", 1))
+            return {}
+        self.problems += problems
+        return found
 
-            rules.Rule(name, expr)
-        except ValueError as error:
-            self.say(where, str(error).partition(": ")[2])
-        except (QueryError, MissingExtra, ModuleNotFoundError):
-            pass  # told already
+    def rules_among_each_other(self, parts: Mapping[str, Any]) -> None:
+        """What goes wrong between rules; looked at where each is right alone."""
+        if any(problem.where.startswith("rule") for problem in self.problems):
+            return
+        detectors = parts.get("detectors", DEFAULTS["detectors"])
+        with contextlib.suppress(QueryError, MissingExtra, ModuleNotFoundError):  # told already
+            self.problems += rules.among(parts["rules"], detectors, parts.get("calendars", ()))
 
     def tuning(self, name: str, table: dict[str, Any]) -> schema.Tuning | None:
         """Options on what counts; imported only here: an agent has no use for them."""

@@ -14,7 +14,9 @@ def reference() -> str:
     """A chapter for each section."""
     parts = [
         "`version = 1` stands at the top of every file. Secrets are written as text, as `env:NAME` (an environment "
-        "variable) or as `file:PATH`. Durations are seconds, or texts such as `30s`, `5m`, `1h30m`, `7d`.\n"
+        "variable) or as `file:PATH`. Durations are seconds, or texts such as `30s`, `5m`, `1h30m`, `7d`.\n\n"
+        '`rule_files = ["rules/*.yml"]`, above all tables: rule files of Prometheus, whose alerting rules are taken '
+        "too; paths count from the configuration file.\n"
     ]
     for name, cls in SECTIONS.items():
         parts += [f"## [{name}]\n", description(cls) + "\n", options_table(options_of(cls, given=()))]

@@ -222,17 +222,35 @@ class Rule:
 
     Options:
         expr: A comparison such as 'cpu_usage{host="a"} > 90' or 'anomaly_score > 1'. 'stale_gaps > 10': there was no
-            row for more than ten times the series' own usual gap.
+            row for more than ten times the series' own usual gap. Or any PromQL expression, each series of whose answer
+            is alarming; 'rule("NAME")' in it stands for the firing alarms of another rule.
         for: How long it must hold before the alarm fires.
         keep_firing_for: How long it must be over before the alarm is resolved.
+        every: How often an expression is evaluated; 0: every minute, less often where it takes long. A plain comparison
+            is judged with each row, unless this is said.
+        within: Alarming is also what will be so within this time, by its trend.
+        over: The history that the trend is fitted to; 0: twice as long as within.
+        no_data: What it means that a series has no data: "keep", the alarm is kept and says so; "alarm", it is
+            alarming; "ok", it is fine; "ignore", nothing.
+        schedule: When the rule holds, such as ["Mon-Fri 08:00-18:00"], by the site's clocks; empty: always.
+        only_on: Names of [calendars]: it holds only on their days.
+        not_on: Names of [calendars]: it does not hold on their days.
         severity: How bad it is; without it, the anomaly score says.
         labels: Added to the labels of the alarm.
-        annotations: Texts for people, such as summary and runbook.
+        annotations: Texts for people, such as summary and runbook. "{{ $labels.host }}" and "{{ $value | humanize }}"
+            in them, and in labels, are filled in as in Prometheus.
     """
 
     expr: str
     for_: Annotated[Duration, Range(0)] = 0.0
     keep_firing_for: Annotated[Duration, Range(0)] = 0.0
+    every: Annotated[Duration, Range(0)] = 0.0
+    within: Annotated[Duration, Range(0)] = 0.0
+    over: Annotated[Duration, Range(0)] = 0.0
+    no_data: Literal["keep", "alarm", "ok", "ignore"] = "keep"
+    schedule: list[str] = field(default_factory=list)
+    only_on: list[str] = field(default_factory=list)
+    not_on: list[str] = field(default_factory=list)
     severity: Literal["warning", "minor", "major", "critical"] | None = None
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)

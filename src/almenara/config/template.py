@@ -22,6 +22,9 @@ HEAD = f"""\
 # duration as "30s", "5m", "1h30m" or "7d", a secret as "env:NAME" (from the environment) or "file:PATH".
 
 version = {schema.VERSION}
+
+# Rule files of Prometheus, whose alerting rules are taken too; paths count from this file.
+#rule_files = ["rules/*.yml"]
 """
 
 ABOUT = {
