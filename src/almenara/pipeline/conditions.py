@@ -12,10 +12,11 @@ from almenara.alarm.rules import Rule
 from almenara.analysis.trend import crossings
 from almenara.model.alarm import Alarm, State
 from almenara.model.batch import Batch
-from almenara.model.errors import QueryTooLarge
+from almenara.model.errors import QueryError, QueryTooLarge
 from almenara.model.series import SeriesTable, encode_key
 from almenara.model.time import NS, format_duration
 from almenara.pipeline.index import SeriesIndex
+from almenara.pipeline.reading import Replayed, StoredRows
 from almenara.plugin.contracts import Selection, StoreReader
 from almenara.query import NAME, Limits, Matcher, Matrix, Source, evaluate, match_all
 from almenara.query.condition import RULE, RULE_NAME
@@ -86,6 +87,17 @@ def answer(
         others = evaluate(condition.otherwise, now_ns, now_ns, 0, limited, limits=LIMITS)
     limited.check()
     return _of_values(rule, now_ns, found, others)
+
+
+def stored_answer(
+    rule: Rule, now_ns: int, reader: StoreReader, index: SeriesIndex, alarms: Sequence[Alarm] = ()
+) -> Answer:
+    """The same from a store."""
+    return answer(rule, now_ns, StoredRows(index, reader, _not_again, ()), reader, index, alarms)
+
+
+def _not_again(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
+    raise QueryError("a rule cannot have stored rows judged again")
 
 
 def _of_values(rule: Rule, now_ns: int, found: Matrix, others: Matrix | None) -> Answer:

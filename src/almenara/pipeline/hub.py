@@ -28,14 +28,14 @@ from almenara.job.turns import Turns
 from almenara.model.alarm import Transition
 from almenara.model.batch import Batch, Decoded, Event, Rejected
 from almenara.model.causes import Causes
-from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, QueryError, Refused, StoreError
+from almenara.model.errors import AlmenaraError, DecodeError, FolderError, KeyReused, Refused, StoreError
 from almenara.model.time import EARLIEST_NS, LATEST_NS, MINUTE_NS, NS, format_duration
 from almenara.pipeline import snapshot
 from almenara.pipeline.admission import Limits, Turned
 from almenara.pipeline.backtest import Backtest, Contender, backtest
 from almenara.pipeline.budgets import Budgets, Kept
 from almenara.pipeline.commit import Committer, Submission
-from almenara.pipeline.conditions import answer
+from almenara.pipeline.conditions import stored_answer
 from almenara.pipeline.counters import Counters
 from almenara.pipeline.decoding import Decoders, Decoding
 from almenara.pipeline.evaluations import Evaluations
@@ -93,11 +93,6 @@ class Options:
     when: Callable[[int], str] | None = None  # a time in words, as the site's clocks and calendars have it
     budgets: Budgets = field(default_factory=lambda: Budgets(()))
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
-
-
-def _no_replay(detector: str, ids: np.ndarray, start: int, end: int) -> Replayed:
-    """What rules read is stored; none of them has rows judged again."""
-    raise QueryError("a rule cannot have stored rows judged again")
 
 
 def fingerprint_of(description: object) -> str:
@@ -447,9 +442,7 @@ class Pipeline:
         alarms = self.alarms.open() if rule.condition.rules else ()
 
         def work() -> Answer:
-            reader = self._rule_readers.reader()
-            source = StoredRows(self.index, reader, _no_replay, ())
-            return answer(rule, now_ns, source, reader, self.index, alarms)
+            return stored_answer(rule, now_ns, self._rule_readers.reader(), self.index, alarms)
 
         return await self._loop.run_in_executor(self._rule_readers.pool, work)
 
