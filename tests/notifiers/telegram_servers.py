@@ -23,6 +23,7 @@ from almenara.testing.process import free_port, wait_until
 TOKEN = "123456:AbC-dEf_hidden"
 RIGHT: tuple[int, dict[str, Any]] = (0, {})  # among refusals: not this time
 NEVER: tuple[int, dict[str, Any]] = (-1, {})  # the call is heard and never answered
+FIRST = 101  # number of the first message that `Ours` takes
 LIMITS = {"text": 4096, "caption": 1024}
 NODE = Path(__file__).parents[1] / "node"
 
@@ -101,7 +102,7 @@ class Ours:
         self.waiting: list[dict[str, Any]] = []  # updates nobody has confirmed
         self.offsets: list[int] = []  # that were asked for
         self._links: set[asyncio.Task[None]] = set()
-        self._numbers = 100
+        self._numbers = FIRST - 1
         self._updates = 500
 
     def sent(self, *methods: str) -> list[dict[str, Any]]:
@@ -142,7 +143,8 @@ class Ours:
         assert link is not None
         self._links.add(link)
         try:
-            await self._converse(reader, writer)
+            with suppress(asyncio.CancelledError):  # the server ends; asyncio would complain of whom nobody awaits
+                await self._converse(reader, writer)
         finally:
             self._links.discard(link)
             writer.close()

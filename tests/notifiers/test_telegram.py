@@ -455,6 +455,20 @@ def test_another_reader_of_the_bot_is_a_problem_that_is_told_and_passes(monkeypa
     run(story)
 
 
+def test_a_wrong_token_is_a_problem_that_does_not_tell_it() -> None:
+    async def story(ours: Ours) -> None:
+        one = Telegram(token=Secret("1:wrong"), chats=[1], api=ours.url)
+        hearing = asyncio.create_task(hear(one, 1))
+        await until(lambda: one.problem)
+        assert one.problem.endswith("401 Unauthorized; is the token right?")
+        assert "wrong" not in one.problem
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+        await one.close()
+
+    run(story)
+
+
 def test_a_server_that_goes_away_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("almenara.notifiers.telegram._FIRST_WAIT_S", 0.01)
 
