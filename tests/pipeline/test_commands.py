@@ -207,6 +207,19 @@ def test_acknowledging_names_who_note_and_until(tmp_path: Path) -> None:
     run(tmp_path, story)
 
 
+def test_what_was_taken_on_can_be_given_back(tmp_path: Path) -> None:
+    async def story(hub: Pipeline) -> None:
+        await measure(hub, 0, 95)
+        await Person(hub).says("ack 1")
+        assert "Given back; @anna had taken it on." in (await Person(hub, who="@bob").says("unack 1")).text
+        assert hub.alarms.incidents()[0].acknowledgement is None
+        assert "Nobody has taken it on" in (await Person(hub).says("unack")).text
+        assert [(line.who, line.text) for line in book(hub).lines(1)][-1] == ("@bob", "given back")
+        assert "given back by @bob" in (await Person(hub).says("why 1")).text
+
+    run(tmp_path, story)
+
+
 def test_the_incident_may_be_that_of_the_answered_message_or_the_only_one(tmp_path: Path) -> None:
     async def story(hub: Pipeline) -> None:
         person = Person(hub)

@@ -45,13 +45,14 @@ VERBS = {
     "graph": Verb(asking.graph, "GRAPH flow P-101 6h", "a picture of a series, or of an incident: GRAPH 7"),
     "why": Verb(asking.why, "WHY 7", "what is known of an incident, or of a series: WHY flow P-101"),
     "ack": Verb(ordering.acknowledge, "ACK 7 on my way for 2h", "take an incident on", acts=True),
+    "unack": Verb(ordering.give_back, "UNACK 7", "give it back: repeats and escalation go on", acts=True),
     "silence": Verb(ordering.silence, "SILENCE 7 1h new seal", "tell nobody of it: SILENCE flow P-101 2h", acts=True),
     "unsilence": Verb(ordering.unsilence, "UNSILENCE 7", "tell people again; alone: what is silenced", acts=True),
 }
 #: Other words for them.
 _SAME = {
-    "acknowledge": "ack", "start": "help", "?": "help", "l": "list", "s": "status", "g": "graph", "mute": "silence",
-    "unmute": "unsilence", "incidents": "list", "alarms": "list",
+    "acknowledge": "ack", "unacknowledge": "unack", "start": "help", "?": "help", "l": "list", "s": "status",
+    "g": "graph", "mute": "silence", "unmute": "unsilence", "incidents": "list", "alarms": "list",
 }  # fmt: skip
 
 

@@ -47,6 +47,17 @@ async def acknowledge(asked: Asked) -> Reply:
     return Reply(f"{title(one)}\nTaken on by {who} {ends}.{instead}")
 
 
+async def give_back(asked: Asked) -> Reply:
+    """UNACK: nobody has taken the incident on any more; repeats and escalation go on."""
+    number, _ = await asked.number()
+    one = await asked.incident(number)
+    _must_be_open(asked, one)
+    before = one.acknowledgement
+    if before is None or not await asyncio.to_thread(asked.book.unacknowledge, one.id, asked.command.who):
+        return Reply(f"{title(one)}\nNobody has taken it on.")
+    return Reply(f"{title(one)}\nGiven back; {one_line(before.who, 60)} had taken it on.", choices=(f"ack {one.id}",))
+
+
 def _must_be_open(asked: Asked, one: Incident) -> None:
     if one.state is State.RESOLVED:
         raise Wrong(f"Incident {one.id} is resolved, since {clock(one.resolved, asked.now, asked.about.timezone)}.")
