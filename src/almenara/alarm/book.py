@@ -10,22 +10,25 @@ from typing import Any
 
 import numpy as np
 
-from almenara.alarm import flapping, incidents, lines, outbox, restart, telling
+from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
 from almenara.alarm.dispatch import Dispatch
 from almenara.alarm.external import Alert, External, is_external
-from almenara.alarm.incidents import Fold, Incidents
+from almenara.alarm.folding import Grouping, History
+from almenara.alarm.grouping import Incidents
+from almenara.alarm.incidents import Fold
 from almenara.alarm.machines import Machines, Selector
 from almenara.alarm.outbox import Message
 from almenara.alarm.pace import Pace
 from almenara.alarm.plan import Plan
 from almenara.alarm.policies import Notifiers, Policies, policies_of
+from almenara.alarm.regroup import Regrouped
 from almenara.alarm.rules import Rule
 from almenara.alarm.silences import Silences
-from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, SCHEMA, Key, change_of, change_row, reading, transaction
+from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, Key, change_of, change_row, prepare, reading, transaction
 from almenara.analysis.runs import starts
-from almenara.model.alarm import Acknowledgement, Alarm, Incident, Transition
+from almenara.model.alarm import Acknowledgement, Alarm, Incident, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
@@ -44,12 +47,12 @@ class Book:
         self, database: Callable[[], sqlite3.Connection], rules: Iterable[Rule], series: SeriesList,
         selector: Callable[[Sequence[Matcher]], Selector], causes: Causes | None = None,
         notifiers: Policies | Notifiers | Iterable[str] = (), silences: Silences | None = None,
-        clock: Callable[[], int] | None = None,
+        clock: Callable[[], int] | None = None, grouping: Grouping | None = None,
     ):  # fmt: skip
         """series: the hub's index (`find(keys)` gives ids); it may be filled later, but before the first step or tick.
         causes: what `Verdict.cause` points into. notifiers: who is told, and of which alarms. silences: of which alarms
         people are told nothing for a while; the book closes them. clock: ns; without one it is as late as the newest
-        row. Raises StoreError.
+        row. grouping: what folds alarms into incidents. Raises StoreError.
         """
         self._series, self._selector, self._causes = series, selector, causes or Causes()
         self._now = self._ticked = self._heard_from = 0
@@ -62,11 +65,13 @@ class Book:
         self._writing = threading.Lock()  # of the writing connection
         with reading():
             self._db, self._reader = database(), database()
-            self._db.executescript(SCHEMA + _SCHEMAS)
+            prepare(self._db, _SCHEMAS)
             self._open = restart.open_alarms(self._db)
             self._external = External(self._db, self._open)
             self._decided, self._next = restart.numbers(self._db)
-            self._incidents = Incidents()
+            find = getattr(series, "find", None) or series.keys.find  # type: ignore[attr-defined]
+            self._history = History(grouping or Grouping(), find)
+            self._incidents = Incidents(grouping, self._history, lambda *rule: restart.usual(self._db, *rule))
             self._incidents.load(self._db)
             self._dispatch.load(self._db, self._open)
         self._pace = Pace()
@@ -100,6 +105,7 @@ class Book:
             undo()
             raise
         self._seq = seq
+        self._history.step(batch, verdict)
         return self._tell()
 
     def tick(self, now_ns: int) -> Sequence[Transition]:
@@ -166,10 +172,20 @@ class Book:
             raise
         return self._tell()
 
+    def split(self, incident: int, alarms: Iterable[Key], who: str) -> Sequence[Transition]:
+        """Take alarms, (rule, key of the series), out of an open incident into a new one, of which people are told.
+        Raises IncidentError, StoreError or DiskFull; then everything is as it was."""
+        return self._regroup(regroup.split, incident, list(alarms), who)
+
+    def join(self, incident: int, other: int, who: str) -> Sequence[Transition]:
+        """Put the alarms of an open incident, `other`, into `incident`; nothing more is told of `other`. Raises
+        IncidentError, StoreError or DiskFull; then everything is as it was."""
+        return self._regroup(regroup.join, incident, other, who)
+
     def state(self) -> dict[str, np.ndarray]:
         """What hub.db does not hold, for a snapshot: rows seen of each series, and inside of alarms that go on."""
         self._attach()
-        return restart.state(self._seq, self._pace, self._machines.of)
+        return restart.state(self._seq, self._pace, self._machines.of) | self._history.state()
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from what `state` gave; before the first step. Raises ValueError or KeyError where it does not fit."""
@@ -277,6 +293,9 @@ class Book:
         if self._attached:
             return
         self._heard = restart.attach(self._db, self._series, self._pace, self._machines.of, self._restored)
+        if self._restored is not None:
+            self._history.restore(self._restored)
+        self._history.fired(restart.fired(self._db))
         self._close_orphans()
         self._attached, self._restored = True, None
 
@@ -345,8 +364,33 @@ class Book:
                 else:
                     self._open[one.key] = Alarm(one.transition, self._incidents.of.get(one.key))
         self._untold += [transition for _, transition in new]
+        self._history.fired((c.series.key, c.since) for _, c in new if c.state is State.FIRING)
         if plan.drafts:
             self.on_queued()
+
+    def _regroup(self, do: Callable[..., Regrouped], incident: int, what: object, who: str) -> list[Transition]:
+        """Write and take over what a person changes, with a line for each incident."""
+        self._attach()
+        now, last = self._clock(), self._next - 1
+        with self._writing:
+            with reading():
+                made = do(self._db, self._incidents, incident, what, who, last)
+            plan = self._dispatch.plan(made.fold, (), last, now)
+            try:
+                with transaction(self._db):
+                    regroup.write(self._db, made, who, now)
+                    plan.write(self._db)
+            except BaseException:
+                self._dispatch.undo(plan)
+                raise
+            self._incidents.take_over(made.fold)
+            self._dispatch.take_over(plan)
+        with self._lock:
+            for key, id in made.fold.of.items():
+                self._open[key] = Alarm(self._open[key].last, id)
+        if plan.drafts:
+            self.on_queued()
+        return self._tell()
 
     def _written(self, seq: int, changes: list[Change], now_ns: int) -> tuple[list[tuple[int, Transition]], Fold, Plan]:
         """What is new, what it means for incidents, and for who is told: on disk."""

@@ -145,6 +145,11 @@ class Dispatch:
         if id not in self.cases and id not in plan.cases:
             plan.cases[id] = Case(id, severity)
         case = self._case(plan, id)
+        if id in fold.merged:  # another incident has its alarms: nothing more is told of this one
+            case.resolved, case.members = plan.now, {}
+            for row in list(case.rows.values()):
+                plan.put(case, replace(row, done=True))
+            return
         case.severity = severity
         for change in fold.fired.get(id, ()):
             key = (change.rule, change.series.key)

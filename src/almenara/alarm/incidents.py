@@ -1,20 +1,23 @@
-"""Incidents: alarms that people are told of together. For now those of one rule that fire within a minute.
+"""Incidents: alarms that people are told of together. What they are, and their rows in hub.db.
 
-An alarm's membership is a row of its own, so folding can be taken back and every member stays listed.
+An alarm's membership is a row of its own, with the reason for it, so folding can be taken back and every member stays
+listed. Who belongs where is decided in `almenara.alarm.grouping`.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
+from almenara.alarm.folding import Leader
 from almenara.alarm.tables import CHANGE_COLUMNS, Key, change_of
 from almenara.model.alarm import Acknowledgement, Alarm, Incident, Severity, State, Transition
 from almenara.model.time import MINUTE_NS
 
-#: Alarms of one rule that fire within this time of each other's first are one incident.
-TOGETHER_NS = MINUTE_NS
+#: What an alarm is found by: a kind of likeness, and what is alike.
+Token = tuple[str, str, str | bytes]
 
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
@@ -35,117 +38,59 @@ class Open:
     severity: Severity
     alarms: set[Key] = field(default_factory=set)  # not resolved yet
     told: set[str] = field(default_factory=set)  # notifiers that hear of it
+    latest: int = 0  # when the last alarm joined
+    leaders: tuple[Leader, ...] = ()  # the first few members, with which others are compared
 
     def copy(self) -> Open:
         """A copy that can be changed and thrown away."""
         return replace(self, alarms=set(self.alarms), told=set(self.told))
+
+    def is_near(self, time: int, window_ns: int) -> bool:
+        """Whether an alarm of this time fires together with the first or the latest."""
+        return min(abs(time - self.opened), abs(time - self.latest)) <= window_ns
+
+
+class Member(NamedTuple):
+    """A row of membership. joined: the number of the change with which the alarm came in, if it is new there; last:
+    that of its last one."""
+
+    incident: int
+    key: Key
+    joined: int
+    last: int
+    reason: str = ""
+    lag_ns: int = 0
 
 
 @dataclass(slots=True)
 class Fold:
     """What changes mean for incidents: nothing is changed before it is written and taken over.
 
-    members: (incident, key, number of the change). fired: what made an incident grow.
+    members: of alarms that changed. fired: what made an incident grow. out: (incident, alarm, number of the next
+    change) of alarms that were taken out. merged: incidents all of whose alarms went over to another one.
     """
 
     next_id: int
     touched: dict[int, Open] = field(default_factory=dict)
     opened: set[int] = field(default_factory=set)
     resolved: dict[int, int] = field(default_factory=dict)  # incident -> when
-    members: list[tuple[int, Key, int]] = field(default_factory=list)
+    members: list[Member] = field(default_factory=list)
     of: dict[Key, int] = field(default_factory=dict)  # incident of each alarm that changed in one
-    newest: dict[str, int] = field(default_factory=dict)  # by rule
     fired: dict[int, list[Transition]] = field(default_factory=dict)
-
-
-class Incidents:
-    """The open incidents, in memory as in the database; for the flush thread."""
-
-    def __init__(self) -> None:
-        self.open: dict[int, Open] = {}
-        self.of: dict[Key, int] = {}  # incident of each alarm that is open
-        self.newest: dict[str, int] = {}  # by rule
-        self.next_id = 1
-
-    def load(self, connection: sqlite3.Connection) -> None:
-        """Take up what a former run left."""
-        query = "SELECT id, rule, since, opened, severity FROM incident WHERE state = 'firing' ORDER BY id"
-        for id, rule, since, opened, severity in connection.execute(query):
-            self.open[id] = Open(id, rule, since, opened, Severity(severity))
-        # Of those that are resolved, too: what fires joins the newest or none.
-        self.newest = dict(connection.execute("SELECT rule, max(id) FROM incident GROUP BY rule"))
-        for rule, series, id in connection.execute("SELECT rule, series, incident FROM alarm_state WHERE incident > 0"):
-            self.of[rule, series] = id
-            self.open[id].alarms.add((rule, series))
-        for id, incident in self.open.items():
-            rows = connection.execute("SELECT DISTINCT notifier FROM outbox WHERE incident = ?", (id,))
-            incident.told = {name for (name,) in rows}
-        self.next_id = connection.execute("SELECT coalesce(max(id), 0) + 1 FROM incident").fetchone()[0]
-
-    def fold(self, changes: Sequence[tuple[int, Transition]]) -> Fold:
-        """What these (number, change) mean, in their order."""
-        fold = Fold(self.next_id)
-        for number, change in changes:
-            key = (change.rule, change.series.key)
-            id = fold.of.get(key, self.of.get(key, 0))
-            if not id and change.state is State.FIRING:
-                id = self._join(fold, key, change)
-            if id:
-                fold.members.append((id, key, number))
-                fold.of[key] = id
-                self._update(fold, id, key, change)
-        return fold
-
-    def _touch(self, fold: Fold, id: int) -> Open:
-        if id not in fold.touched:
-            fold.touched[id] = self.open[id].copy()
-        return fold.touched[id]
-
-    def _join(self, fold: Fold, key: Key, change: Transition) -> int:
-        """The incident that an alarm belongs to when it fires."""
-        id = fold.newest.get(change.rule, self.newest.get(change.rule, 0))
-        is_open = (id in fold.touched or id in self.open) and id not in fold.resolved
-        if not is_open or abs(change.time - self._touch(fold, id).opened) >= TOGETHER_NS:
-            id = fold.newest[change.rule] = fold.next_id
-            fold.next_id += 1
-            fold.touched[id] = Open(id, change.rule, change.since, change.time, change.severity)
-            fold.opened.add(id)
-        incident = self._touch(fold, id)
-        incident.alarms.add(key)
-        incident.since = min(incident.since, change.since)
-        fold.fired.setdefault(incident.id, []).append(change)
-        return incident.id
-
-    def _update(self, fold: Fold, id: int, key: Key, change: Transition) -> None:
-        incident = self._touch(fold, id)
-        incident.severity = worse(incident.severity, change.severity)
-        if change.state is State.RESOLVED:
-            incident.alarms.discard(key)
-            fold.of[key] = 0
-            if not incident.alarms:
-                fold.resolved[id] = change.time
-
-    def take_over(self, fold: Fold) -> None:
-        """It is written: it is so from now on."""
-        self.next_id = fold.next_id
-        self.newest |= fold.newest
-        for id, incident in fold.touched.items():
-            if id in fold.resolved:
-                self.open.pop(id, None)
-            else:
-                self.open[id] = incident
-        for key, id in fold.of.items():
-            if id:
-                self.of[key] = id
-            else:
-                self.of.pop(key, None)
+    out: list[tuple[int, Key, int]] = field(default_factory=list)
+    merged: dict[int, int] = field(default_factory=dict)
+    at: dict[Token, list[int]] = field(default_factory=dict)  # where alarms that are alike joined
+    joined: dict[bytes, int] = field(default_factory=dict)  # incident of each series that fired
+    rules: set[str] = field(default_factory=set)  # of alarms that joined
+    anew: set[int] = field(default_factory=set)  # incidents of which `at` has everything
 
 
 def write(connection: sqlite3.Connection, fold: Fold) -> None:
     """The rows of `incident` and `incident_member`."""
     for id, one in fold.touched.items():
-        state = State.RESOLVED if id in fold.resolved else State.FIRING
-        values = (one.since, state.value, one.severity.value, fold.resolved.get(id, 0), id)
+        state = State.RESOLVED if id in fold.resolved or id in fold.merged else State.FIRING
+        ended = fold.resolved.get(id, one.latest if id in fold.merged else 0)
+        values = (one.since, state.value, one.severity.value, ended, id)
         if id in fold.opened:
             connection.execute(
                 "INSERT INTO incident (since, state, severity, resolved, id, rule, opened) VALUES (?,?,?,?,?,?,?)",
@@ -154,16 +99,41 @@ def write(connection: sqlite3.Connection, fold: Fold) -> None:
         else:
             connection.execute("UPDATE incident SET since=?, state=?, severity=?, resolved=? WHERE id=?", values)
     connection.executemany(
-        "INSERT INTO incident_member VALUES (?,?,?,?,?) ON CONFLICT DO UPDATE SET last = excluded.last",
-        [(id, *key, number, number) for id, key, number in fold.members],
+        "UPDATE incident_member SET out = ? WHERE incident = ? AND rule = ? AND series = ?",
+        [(number, id, *key) for id, key, number in fold.out],
+    )
+    connection.executemany(
+        "INSERT INTO incident_member (incident, rule, series, joined, last, reason, lag) VALUES (?,?,?,?,?,?,?) "
+        "ON CONFLICT DO UPDATE SET last = excluded.last, out = 0, "
+        "reason = CASE WHEN out THEN excluded.reason ELSE reason END",
+        [(one.incident, *one.key, one.joined, one.last, one.reason, one.lag_ns) for one in fold.members],
     )
 
 
+def joined(connection: sqlite3.Connection) -> Iterator[tuple[int, Transition, int]]:
+    """(incident, the change with which an alarm came in, its lag in ns) of all members of open incidents, in order."""
+    query = """SELECT m.incident, m.lag, j.* FROM incident_member m JOIN incident i ON i.id = m.incident
+        JOIN alarm_journal j ON j.id = m.joined WHERE i.state = 'firing' AND m.out = 0 ORDER BY m.joined, m.incident"""
+    for incident, lag_ns, _, *columns in connection.execute(query):
+        yield incident, change_of(columns[:CHANGE_COLUMNS]), lag_ns
+
+
+# Of each member: why, its lag, since when and how bad at worst, and its change numbered at most ?2.
 _AS_OF = """
-    SELECT j.* FROM incident_member m JOIN alarm_journal j ON j.id = CASE WHEN m.last <= ?2 THEN m.last ELSE (
+    SELECT m.reason, m.lag, (SELECT since FROM alarm_journal WHERE id = m.joined),
+        (SELECT max(score) FROM alarm_journal WHERE rule = m.rule AND series = m.series
+            AND id BETWEEN m.joined AND min(m.last, ?2)), j.*
+    FROM incident_member m JOIN alarm_journal j ON j.id = CASE WHEN m.last <= ?2 THEN m.last ELSE (
         SELECT max(id) FROM alarm_journal WHERE rule = m.rule AND series = m.series AND id <= ?2) END
-    WHERE m.incident = ?1 AND m.joined <= ?2 ORDER BY m.joined"""
+    WHERE m.incident = ?1 AND m.joined <= ?2 AND (m.out = 0 OR m.out > ?2) ORDER BY m.joined"""
 _LATEST = 2**62
+
+
+class _Row(NamedTuple):
+    alarm: Alarm
+    lag_ns: int
+    since: int
+    score: float
 
 
 def read(connection: sqlite3.Connection, ids: Sequence[int], upto: int = _LATEST) -> list[Incident]:
@@ -176,8 +146,26 @@ def read(connection: sqlite3.Connection, ids: Sequence[int], upto: int = _LATEST
         if row is None:
             continue
         since, state, severity, resolved, who, acknowledged, note, until = row
-        changes = [change_of(r[1 : CHANGE_COLUMNS + 1]) for r in connection.execute(_AS_OF, (id, upto))]
+        rows = [
+            _Row(
+                Alarm(change_of(columns[:CHANGE_COLUMNS]), id, reason), lag_ns, began, -1.0 if worst is None else worst
+            )
+            for reason, lag_ns, began, worst, _, *columns in connection.execute(_AS_OF, (id, upto))
+        ]
         taken = Acknowledgement(who, acknowledged, note, until) if who is not None else None
-        members = tuple(Alarm(change, id) for change in changes)
-        found.append(Incident(id, since, State(state), Severity(severity), members, taken, resolved))
+        first, strongest = (_first(rows), _strongest(rows)) if rows else (None, None)
+        members = tuple(row.alarm for row in rows)
+        found.append(Incident(id, since, State(state), Severity(severity), members, taken, resolved, first, strongest))
     return found
+
+
+def _first(rows: Sequence[_Row]) -> Alarm:
+    """The member that was likely the first: by when it began, and within a minute by the lags that were measured."""
+    earliest = min(row.since for row in rows)
+    early = [row for row in rows if row.since - earliest <= MINUTE_NS]
+    return min(early, key=lambda row: (row.lag_ns, row.since)).alarm
+
+
+def _strongest(rows: Sequence[_Row]) -> Alarm:
+    """The member with the highest score; where no detector judged, the most severe."""
+    return max(rows, key=lambda row: (row.score, _RANK[row.alarm.last.severity])).alarm

@@ -20,7 +20,10 @@ from almenara.alarm.pace import Pace
 from almenara.alarm.states import Machine
 from almenara.alarm.tables import CHANGE_COLUMNS, Key, change_of
 from almenara.model.alarm import Alarm, Transition
+from almenara.model.time import MINUTE_NS, WEEK_NS
 
+#: Alarms of the past that a restart looks at.
+MOST_FIRED = 100_000
 #: Raised when the meaning of the snapshot's arrays changes.
 FORMAT = 1
 _COLUMNS = {"code": np.int8, "since": np.int64, "last_true": np.int64, "worst": np.float64, "said": np.bool_}
@@ -49,6 +52,20 @@ def known(db: sqlite3.Connection, change: Transition) -> int | None:
         (change.rule, change.series.key, change.since, change.state.value),
     ).fetchone()
     return row[0] if row else None
+
+
+def fired(db: sqlite3.Connection) -> list[tuple[bytes, int]]:
+    """(series, since when) of the alarms that fired last, as far as anybody wants to know what began together."""
+    return db.execute(
+        "SELECT series, since FROM alarm_journal WHERE state = 'firing' ORDER BY id DESC LIMIT ?", (MOST_FIRED,)
+    ).fetchall()
+
+
+def usual(db: sqlite3.Connection, rule: str, before_ns: int) -> float:
+    """How many alarms of a rule fired in a minute, on the whole, in the week before a time."""
+    query = "SELECT sum(rule = ? AND state = 'firing'), min(time) FROM alarm_journal WHERE time >= ? AND time < ?"
+    count, first = db.execute(query, (rule, before_ns - WEEK_NS, before_ns)).fetchone()
+    return count / ((before_ns - first) / MINUTE_NS) if count else 0.0
 
 
 def write_states(

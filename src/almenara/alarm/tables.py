@@ -39,9 +39,11 @@ CREATE TABLE IF NOT EXISTS incident (
     severity TEXT NOT NULL, resolved INTEGER NOT NULL, who TEXT, acknowledged INTEGER, note TEXT, until INTEGER);
 CREATE INDEX IF NOT EXISTS incident_state ON incident (state);
 
--- joined, last: the changes (alarm_journal.id) with which an alarm came in, and its last one as a member.
+-- joined, last: the changes (alarm_journal.id) with which an alarm came in, and its last one as a member. reason: why
+-- it belongs there; lag: by how many ns it follows the first; out: the first change that finds it taken out, or 0.
 CREATE TABLE IF NOT EXISTS incident_member (
     incident INTEGER NOT NULL, rule TEXT NOT NULL, series BLOB NOT NULL, joined INTEGER NOT NULL, last INTEGER NOT NULL,
+    reason TEXT NOT NULL DEFAULT '', lag INTEGER NOT NULL DEFAULT 0, out INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (incident, rule, series)) WITHOUT ROWID;
 
 -- One row a message. upto: it tells of the incident as it was after this change; outcome: '' until sent or given up.
@@ -60,10 +62,27 @@ CREATE TABLE IF NOT EXISTS outage (id INTEGER PRIMARY KEY, since INTEGER NOT NUL
 CREATE TABLE IF NOT EXISTS outage_told (notifier TEXT PRIMARY KEY, outage INTEGER NOT NULL) WITHOUT ROWID;
 """
 
+#: Columns that tables of earlier versions do not have.
+_ADDED = {
+    "incident_member": {
+        "reason": "TEXT NOT NULL DEFAULT ''", "lag": "INTEGER NOT NULL DEFAULT 0", "out": "INTEGER NOT NULL DEFAULT 0",
+    },
+}  # fmt: skip
+
 CHANGE = (
     "rule, series, since, state, time, severity, value, score, yhat, lower, upper, detector, why, labels, annotations"
 )
 CHANGE_COLUMNS = len(CHANGE.split(", "))
+
+
+def prepare(connection: sqlite3.Connection, more: str = "") -> None:
+    """Make the tables that are not there, and those of `more`; bring those of an earlier version up to date. It may be
+    killed after any of them."""
+    connection.executescript(SCHEMA + more)
+    for table, columns in _ADDED.items():
+        known = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        for name in columns.keys() - known:
+            connection.execute(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
 
 
 def store_error(error: sqlite3.Error) -> DiskFull | StoreError:

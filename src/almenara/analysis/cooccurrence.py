@@ -143,9 +143,9 @@ def pairs(id: Any, at: Any, series: int, span: float, tolerance: int, *, alpha: 
             row = (together.count[0, j], together.of[0, j], together.lift[0, j], together.p[0, j] * tries)
             found.append((a, int(rest[j]), *row))
     found.sort(key=lambda row: (row[5], row[0], row[1]))
-    a, b, count, of, lift, p = zip(*found, strict=True) if found else ((),) * 6
-    whole = (np.array(column, np.int64) for column in (a, b, count, of))
-    return Pairs(*whole, np.array(lift, np.float64), np.array(p, np.float64))
+    table = np.array(found, np.float64).reshape(len(found), 6).T
+    a, b, count, of = table[:4].astype(np.int64)
+    return Pairs(a, b, count, of, table[4], table[5])
 
 
 def _of(begins: Any, ends: Any, series: Any) -> tuple[Any, Any]:

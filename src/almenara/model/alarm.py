@@ -87,10 +87,12 @@ def labels_of(change: Transition) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """An alarm as it stands now: its last transition, and the number of its incident once it fired."""
+    """An alarm as it stands now: its last transition, and the number of its incident once it fired. reason: why it
+    belongs to the incident, "moves together with..."; empty for the one that the incident began with."""
 
     last: Transition
     incident: int | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,8 @@ class Acknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """At least one alarm; what people are told about, acknowledge and close."""
+    """At least one alarm; what people are told about, acknowledge and close. first: the member that was likely the
+    first; strongest: the one with the highest score so far."""
 
     id: int
     since: int
@@ -114,6 +117,8 @@ class Incident:
     members: tuple[Alarm, ...]
     acknowledgement: Acknowledgement | None = None
     resolved: int = 0
+    first: Alarm | None = None
+    strongest: Alarm | None = None
 
 
 class NoticeKind(StrEnum):

@@ -18,6 +18,7 @@
     │   ├── DiskFull       free disk is below the floor, or there is none
     │   └── LogUnwritable  the disk under the hub's log refuses
     ├── KeyReused          an idempotency key names another body already
+    ├── IncidentError      an incident cannot be split or joined as it was asked
     └── NotifyError        a notification did not arrive; `retry` says whether trying again may help
 
 Every message says where, what was found and what was expected.
@@ -139,6 +140,10 @@ class SilenceError(AlmenaraError):
 
 class NoSuchSilence(SilenceError):
     """No silence has this id."""
+
+
+class IncidentError(AlmenaraError):
+    """An incident cannot be split or joined as it was asked."""
 
 
 class NotifyError(AlmenaraError):
