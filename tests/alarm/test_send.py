@@ -283,7 +283,8 @@ def test_after_kill_9_nothing_is_lost_and_nothing_confirmed_is_repeated(path: Pa
 
     async def story(one: Book, receiver: Receiver) -> None:
         one.close()
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        paths = [str(Path(__file__).parents[1]), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
         for steps in (7, 19, last):
             command = [sys.executable, "-c", HUB, str(path), receiver.url, "1", str(last)]
             hub = await asyncio.create_subprocess_exec(
