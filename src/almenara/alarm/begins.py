@@ -11,19 +11,19 @@ MOST = 32
 
 
 class Begins:
-    """Minutes in which anomalies began, by series id; for the flush thread. What was added in which order, or twice,
-    makes no difference: a restart may add again."""
+    """Minutes in which anomalies began, by series id, or key where a series has none; for the flush thread. What was
+    added in which order, or twice, makes no difference: a restart may add again."""
 
     def __init__(self) -> None:
-        self._of: dict[int, list[int]] = {}  # in order of time
+        self._of: dict[int | bytes, list[int]] = {}  # in order of time
         self.since = 2**62  # the first minute watched
 
     def watch(self, minute: int) -> None:
         """Somebody listened at this minute."""
         self.since = min(self.since, minute)
 
-    def add(self, begun: Iterable[tuple[int, int]]) -> None:
-        """(series id, minute) of begins."""
+    def add(self, begun: Iterable[tuple[int | bytes, int]]) -> None:
+        """(series, minute) of begins."""
         for id, minute in begun:
             self.watch(minute)
             mine = self._of.setdefault(id, [])
@@ -32,7 +32,7 @@ class Begins:
                 mine.sort()
                 del mine[:-MOST]
 
-    def of(self, ids: Iterable[int], before: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def of(self, ids: Iterable[int | bytes], before: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(int64[k], positions in ids; int64[k], the begins of each before a minute; int64[n], since when each id was
         watched)."""
         at, minutes, since = [], [], []
@@ -45,8 +45,8 @@ class Begins:
         return np.array(at, np.int64), np.array(minutes, np.int64), np.array(since, np.int64)
 
     def state(self) -> dict[str, np.ndarray]:
-        """As arrays."""
-        rows = [(id, minute) for id, mine in sorted(self._of.items()) for minute in mine]
+        """As arrays, of series with an id; others are of alarms alone, and the journal has those."""
+        rows = sorted((id, minute) for id, mine in self._of.items() if isinstance(id, int) for minute in mine)
         return {
             "begin_since": np.array([self.since], np.int64),
             "begin": np.array(rows, np.int64).reshape(len(rows), 2),

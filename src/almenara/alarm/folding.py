@@ -97,10 +97,12 @@ class History:
             self.begins.add(zip(np.asarray(batch.id)[rows].tolist(), minutes.tolist(), strict=True))
 
     def fired(self, changes: Iterable[tuple[bytes, int]]) -> None:
-        """Take in alarms that fired: (series, since when)."""
+        """Take in alarms that fired: (series, since when); those of other systems have series that nobody else has."""
         changes = list(changes)
-        ids = self._find([key for key, _ in changes]).tolist() if changes else []
-        self.begins.add((id, since // MINUTE_NS) for id, (_, since) in zip(ids, changes, strict=True) if id >= 0)
+        if changes:
+            keys = [key for key, _ in changes]
+            names = _names(keys, self._find(keys))
+            self.begins.add((name, since // MINUTE_NS) for name, (_, since) in zip(names, changes, strict=True))
 
     def links(self, fired: Sequence[Transition], leaders: Sequence[Leader]) -> Links:
         """What is known of the series of alarms that fire now, and leaders of incidents that are open."""
@@ -130,7 +132,7 @@ class _Round:
         self._measured = np.count_nonzero(np.isfinite(residuals), axis=1) >= LEAST_ROWS
         self._ranked = ranked(residuals[self._measured])
         self._row = np.cumsum(self._measured) - 1  # of `_ranked`
-        at, minutes, self._since = history.begins.of(ids.tolist(), before)
+        at, minutes, self._since = history.begins.of(_names(keys, ids), before)
         self._begins = histories(at, minutes, len(keys))
         self._before = before
         fresh = len(keys) - len(leaders)
@@ -200,6 +202,11 @@ class _Round:
 
     def _of(self, positions: np.ndarray) -> Ranked:
         return self._ranked.take(self._row[positions])
+
+
+def _names(keys: Sequence[bytes], ids: np.ndarray) -> list[int | bytes]:
+    """The ids of series, their keys where there is none."""
+    return [id if id >= 0 else key for id, key in zip(ids.tolist(), keys, strict=True)]
 
 
 def _some(begins: tuple[np.ndarray, np.ndarray], positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
