@@ -52,9 +52,6 @@ class Incidents:
         for rule, series, id in connection.execute("SELECT rule, series, incident FROM alarm_state WHERE incident > 0"):
             self.of[rule, series] = id
             self.open[id].alarms.add((rule, series))
-        for id, incident in self.open.items():
-            rows = connection.execute("SELECT DISTINCT notifier FROM outbox WHERE incident = ?", (id,))
-            incident.told = {name for (name,) in rows}
         for id, change, lag_ns in incidents.joined(connection):
             self._settle(self.open[id], change, lag_ns, self._at)
             self._rules.add(change.rule)

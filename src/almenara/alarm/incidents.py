@@ -37,13 +37,12 @@ class Open:
     opened: int  # when that alarm fired
     severity: Severity
     alarms: set[Key] = field(default_factory=set)  # not resolved yet
-    told: set[str] = field(default_factory=set)  # notifiers that hear of it
     latest: int = 0  # when the last alarm joined
     leaders: tuple[Leader, ...] = ()  # the first few members, with which others are compared
 
     def copy(self) -> Open:
         """A copy that can be changed and thrown away."""
-        return replace(self, alarms=set(self.alarms), told=set(self.told))
+        return replace(self, alarms=set(self.alarms))
 
     def is_near(self, time: int, window_ns: int) -> bool:
         """Whether an alarm of this time fires together with the first or the latest."""
