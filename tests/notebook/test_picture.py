@@ -13,7 +13,7 @@ import pytest
 import almenara as al
 from almenara.model.errors import AlmenaraError
 from almenara.notebook import picture
-from almenara.plot.figures import Panel, value_range
+from almenara.plot.panel import Panel, value_range
 from almenara.plot.png import figure_png
 from almenara.testing.browser import Browser
 

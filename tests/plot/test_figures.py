@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from almenara.plot.figures import Panel, draw, figure_html, figure_json
+from almenara.plot.figures import draw, figure_html, figure_json
+from almenara.plot.panel import Panel
 from almenara.testing.browser import Browser
 
 S = 1_000_000_000

@@ -15,7 +15,7 @@ from almenara.model.time import format_time
 from almenara.notebook.anomalies import HEADS, Found, anomalies, table
 from almenara.notebook.frames import NO_TIME
 from almenara.notebook.judge import SEVERITIES, Answers
-from almenara.plot.figures import Panel
+from almenara.plot.panel import Panel
 
 SUFFIXES = (".html", ".png")
 #: Of more series than these, the ones with the worst anomalies are drawn.

@@ -6,9 +6,7 @@ BokehJS and opens with no network. Nothing here reads a store, a clock or a file
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from textwrap import wrap
 from typing import Any
 
@@ -20,94 +18,15 @@ from bokeh.plotting import figure
 from bokeh.resources import INLINE
 
 from almenara.model.alarm import Severity
-from almenara.plot.gaps import gaps, lone, with_gaps
+from almenara.plot.gaps import lone
+from almenara.plot.panel import DARK, LIGHT, Panel, Style, value_range
 
 _MS = 1_000_000
 #: As many letters of a title as a phone is wide.
 _PHONE_LETTERS = 40
-#: The band is seen as far beyond the values, in parts of their range; that of a series' first rows may be very wide.
-_BAND_REACH = 1.5
-
-
-@dataclass(frozen=True, slots=True)
-class Style:
-    """Colours of a figure; the same as in the dashboard's style sheet."""
-
-    surface: str
-    ink: str
-    muted: str
-    grid: str
-    data: str
-    severity: Mapping[str, str]
-
-
-LIGHT = Style(
-    "#ffffff",
-    "#1b2430",
-    "#596473",
-    "#eceae3",
-    "#1c5d99",
-    {"warning": "#c98a00", "minor": "#d9660b", "major": "#d0342c", "critical": "#a3136f"},
-)
-DARK = Style(
-    "#171f29",
-    "#e6ebf1",
-    "#9caabb",
-    "#222d39",
-    "#6cb2f5",
-    {"warning": "#f0b93a", "minor": "#ff9547", "major": "#ff6b5e", "critical": "#ff74c8"},
-)
-
 #: Severity is told by shape as well as by colour.
 MARKERS = {"warning": "circle", "minor": "triangle", "major": "diamond", "critical": "star"}
 SIZES = {"warning": 8, "minor": 10, "major": 12, "critical": 15}
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Panel:
-    """One series to draw. time: int64[n], ns UTC; value, yhat, lower, upper, score: float64[n], NaN = not known.
-
-    alarms: (start ns, end ns or None while it is open, severity). marks: int64[k] ns, rising, which rows with a score
-    of 1 or more get a mark, None = all of them; notes: a sentence for each mark.
-    """
-
-    title: str
-    time: Any
-    value: Any
-    yhat: Any = None
-    lower: Any = None
-    upper: Any = None
-    score: Any = None
-    unit: str = ""
-    alarms: Sequence[tuple[int, int | None, str]] = field(default_factory=tuple)
-    marks: Any = None
-    notes: Sequence[str] = ()
-
-    def marked(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        """int64[k]: which rows of `drawn` get a mark."""
-        over = columns["score"] >= 1
-        if self.marks is not None:
-            over &= np.isin(columns["time"], np.asarray(self.marks, np.int64) / _MS)
-        return np.flatnonzero(over)
-
-    def columns(self) -> dict[str, np.ndarray]:
-        """All columns as arrays of one length, time in ms. Raises ValueError where lengths differ."""
-        time = np.asarray(self.time, np.int64)
-        found = {"time": time / _MS}
-        for name in ("value", "yhat", "lower", "upper", "score"):
-            given = getattr(self, name)
-            column = np.full(len(time), math.nan) if given is None else np.asarray(given, np.float64)
-            if len(column) != len(time):
-                raise ValueError(f"{name} of {self.title!r}: expected {len(time)} rows as in time; got {len(column)}")
-            found[name] = column
-        return found
-
-    def drawn(self, width: int) -> dict[str, np.ndarray]:
-        """`columns`, with a missing row in every gap that is wider than one of `width` pixels."""
-        found = self.columns()
-        time = found.pop("time")
-        middles, _ = gaps(np.asarray(self.time, np.int64), np.ptp(time) * _MS / width if len(time) else 0)
-        return with_gaps(time, found, middles / _MS)
 
 
 def draw(
@@ -189,19 +108,6 @@ def _one(panel: Panel, columns: dict[str, np.ndarray], style: Style, x_range: Ra
         plot.add_tools(HoverTool(renderers=[marks], tooltips=said, formatters={"@x": "datetime"}, attachment="above"))
     _dress(plot, style, panel.unit)
     return plot
-
-
-def value_range(columns: Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """What the value axis shows: all values, and the band as far as it is near them. As on the dashboard."""
-    value, lower, upper = (one[np.isfinite(one)] for one in (columns["value"], columns["lower"], columns["upper"]))
-    if not len(value):
-        value = np.concatenate((lower, upper)) if len(lower) and len(upper) else np.array([0.0, 1.0])
-    low, high = float(value.min()), float(value.max())
-    reach = _BAND_REACH * (high - low) or abs(high) * 0.5 or 1.0
-    if len(lower) and len(upper):
-        low, high = min(low, max(float(lower.min()), low - reach)), max(high, min(float(upper.max()), high + reach))
-    pad = 0.09 * (high - low) or abs(high) * 0.1 or 1.0
-    return low - pad, high + pad
 
 
 def _band(columns: dict[str, np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:

@@ -8,7 +8,8 @@ from html import escape
 from bokeh.embed import file_html
 from bokeh.resources import INLINE
 
-from almenara.plot.figures import LIGHT, MARKERS, Panel, draw
+from almenara.plot.figures import MARKERS, draw
+from almenara.plot.panel import LIGHT, Panel
 
 #: Characters of the key, of the shapes that MARKERS names.
 _SHAPES = {"circle": "●", "triangle": "▲", "diamond": "◆", "star": "★"}
