@@ -21,7 +21,8 @@ from almenara.alarm import send
 from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
-from almenara.model.alarm import Notice
+from almenara.model.alarm import Incident, Notice
+from almenara.model.errors import AlmenaraError
 from almenara.model.time import DAY_NS, NS
 from almenara.notifiers.webhook import Webhook
 from almenara.plugin.options import Secret
@@ -303,3 +304,60 @@ def test_after_kill_9_nothing_is_lost_and_nothing_confirmed_is_repeated(path: Pa
         assert len(told) <= confirmed + 2, "only what was under way at a kill may come twice"
 
     run(path, story)
+
+
+class Showing:
+    """Keeps what it is told."""
+
+    shows_graph = True
+
+    def __init__(self) -> None:
+        self.told: list[Notice] = []
+
+    async def notify(self, notice: Notice) -> None:
+        self.told.append(notice)
+
+
+class Plain(Showing):
+    shows_graph = False
+
+
+async def _a_graph(incident: Incident, upto: int) -> bytes:
+    return b"png of %d" % incident.id
+
+
+async def _no_graph(incident: Incident, upto: int) -> bytes:
+    raise AlmenaraError("no row lies in that time")
+
+
+async def _broken(incident: Incident, upto: int) -> bytes:
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("graph", "png", "said"),
+    [
+        (_a_graph, b"png of 1", None),
+        (_no_graph, None, "none: no row lies in that time"),
+        (_broken, None, "none: drawing it failed, the hub's log says how"),
+    ],
+)
+def test_a_graph_goes_along_where_it_is_shown_and_its_lack_holds_nothing_up(
+    path: Path, graph: Callable[[Incident, int], Awaitable[bytes]], png: bytes | None, said: str | None
+) -> None:
+    async def main() -> None:
+        one, showing, plain = book(path, Table(3), HOT, notifiers=["showing", "plain"]), Showing(), Plain()
+        running = asyncio.create_task(
+            Sender(database(path), {"showing": showing, "plain": plain}, one, _clock, graph=graph).run()
+        )
+        hot(one, 1, 0, 0)
+        await until(lambda: bool(showing.told and plain.told))
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        one.close()
+        facts = {fact.name: fact.text for fact in showing.told[0].facts}
+        assert (showing.told[0].graph_png, facts.get("Graph")) == (png, said)
+        assert plain.told[0].graph_png is None
+        assert "Graph" not in {fact.name for fact in plain.told[0].facts}
+
+    asyncio.run(main())

@@ -17,7 +17,7 @@ from almenara.model.batch import Batch
 from almenara.model.series import Metadata, Series
 from almenara.model.time import DAY_NS, HOUR_NS, MINUTE_NS, NS
 from almenara.pipeline import graphs
-from almenara.pipeline.graphs import MOST_PANELS, Graphs, NoGraph, series_of, span_of
+from almenara.pipeline.graphs import MOST_PANELS, MOST_WAITING, Graphs, NoGraph, series_of, span_of
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.judge import Watch
 from almenara.testing.hub import Clock, pipeline
@@ -68,7 +68,9 @@ def size_of(png: bytes) -> tuple[int, int]:
     return width, height
 
 
-def test_an_incident_is_drawn_once_for_all_notifiers(tmp_path: Path) -> None:
+def test_an_incident_is_drawn_once_for_all_notifiers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "LONGEST_S", 100.0)
+
     async def use(hub: Pipeline) -> None:
         drawing = Graphs(hub, "Europe/Madrid")
         one = incident(alarm(TANK), alarm(PUMP, after_ns=2 * MINUTE_NS))
@@ -82,7 +84,9 @@ def test_an_incident_is_drawn_once_for_all_notifiers(tmp_path: Path) -> None:
     with_hub(tmp_path, use)
 
 
-def test_without_rows_there_is_no_graph_and_a_word_why(tmp_path: Path) -> None:
+def test_without_rows_there_is_no_graph_and_a_word_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "LONGEST_S", 100.0)
+
     async def use(hub: Pipeline) -> None:
         drawing = Graphs(hub)
         with pytest.raises(NoGraph, match="no row of its series"):
@@ -105,8 +109,23 @@ def test_a_graph_that_takes_too_long_is_not_waited_for(tmp_path: Path, monkeypat
     with_hub(tmp_path, use)
 
 
+def test_in_a_storm_most_are_told_without_a_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graphs, "LONGEST_S", 100.0)
+
+    async def use(hub: Pipeline) -> None:
+        drawing = Graphs(hub)
+        some = [drawing.of_incident(incident(alarm(TANK)), upto) for upto in range(20)]
+        found = await asyncio.gather(*some, return_exceptions=True)
+        assert [isinstance(one, bytes) for one in found] == [True] * MOST_WAITING + [False] * (20 - MOST_WAITING)
+        assert "too many" in str(found[-1])
+        await drawing.close()
+
+    with_hub(tmp_path, use)
+
+
 def test_a_graph_that_is_too_large_is_not_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MOST_BYTES", 1000)
+    monkeypatch.setattr(graphs, "LONGEST_S", 100.0)
 
     async def use(hub: Pipeline) -> None:
         drawing = Graphs(hub)
@@ -119,6 +138,7 @@ def test_a_graph_that_is_too_large_is_not_sent(tmp_path: Path, monkeypatch: pyte
 
 def test_many_rows_are_drawn_by_their_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(graphs, "MOST_ROWS", 50)
+    monkeypatch.setattr(graphs, "LONGEST_S", 100.0)
 
     async def use(hub: Pipeline) -> None:
         drawing = Graphs(hub)

@@ -8,7 +8,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from zoneinfo import ZoneInfo
@@ -18,8 +18,8 @@ from almenara.alarm.book import Book
 from almenara.alarm.message import About, notice_of
 from almenara.alarm.outbox import Message
 from almenara.alarm.tables import reading, transaction
-from almenara.model.alarm import Incident, Notice
-from almenara.model.errors import NotifyError, Refused, StoreError
+from almenara.model.alarm import Fact, Incident, Notice, NoticeKind
+from almenara.model.errors import AlmenaraError, NotifyError, Refused, StoreError
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.contracts import Notifier
 
@@ -37,6 +37,8 @@ TRY_S = 60.0
 LOOK_S = 1.0
 
 T = TypeVar("T")
+#: A PNG of an incident as it was after the change of this number. Raises AlmenaraError where there is none.
+Drawing = Callable[[Incident, int], Awaitable[bytes]]
 
 
 class Sender:
@@ -48,8 +50,10 @@ class Sender:
     def __init__(
         self, database: Callable[[], sqlite3.Connection], notifiers: Mapping[str, Notifier], book: Book,
         clock: Callable[[], int] = time.time_ns, about: About | None = None,
+        graph: Drawing | None = None,
     ):  # fmt: skip
-        """about: what messages say of the hub."""
+        """about: what messages say of the hub. graph: draws an incident as it was after a change; None: no graphs."""
+        self._graph = graph
         self._about = about or About()
         self._database, self._notifiers, self._book, self._clock = database, dict(notifiers), book, clock
         self.counts: Counter[tuple[str, str]] = Counter()  # (notifier, "sent", "failed" or "given up")
@@ -116,8 +120,9 @@ class Sender:
         outages = await self._written(lambda: vigil.untold(self._db, message.notifier, self._clock()))
         try:
             if read is not None:
+                png, notes = await self._drawn(notifier, message, read[0])
                 async with asyncio.timeout(TRY_S):
-                    notice = self._render(message, *read)
+                    notice = self._render(message, *read, notes, png)
                     zone = ZoneInfo(self._about.timezone)
                     await notifier.notify(vigil.with_outages(notice, outages, zone))
         except TimeoutError:
@@ -138,10 +143,27 @@ class Sender:
                 return None
             return incident, outbox.before(self._db, message), outbox.more_of(self._db, message)
 
+    async def _drawn(
+        self, notifier: Notifier, message: Message, incident: Incident
+    ) -> tuple[bytes | None, Sequence[Fact]]:
+        """The graph for those who show one; a message that has none says why, and is sent all the same."""
+        if self._graph is None or not getattr(notifier, "shows_graph", False) or message.kind is NoticeKind.DIGEST:
+            return None, ()
+        try:
+            return await self._graph(incident, message.upto), ()
+        except AlmenaraError as error:
+            return None, (Fact("Graph", f"none: {error}"),)
+        except Exception:  # whatever is wrong with it, people are told
+            log.exception("the graph of incident %d failed in a way it should not", incident.id)
+            return None, (Fact("Graph", "none: drawing it failed, the hub's log says how"),)
+
     def _render(
-        self, message: Message, incident: Incident, before: Incident | None, more: tuple[Incident, ...]
-    ) -> Notice:
-        return notice_of(message, incident, self._about, now_ns=self._clock(), before=before, more=more)
+        self, message: Message, incident: Incident, before: Incident | None, more: tuple[Incident, ...],
+        notes: Sequence[Fact], png: bytes | None,
+    ) -> Notice:  # fmt: skip
+        return notice_of(
+            message, incident, self._about, now_ns=self._clock(), before=before, more=more, notes=notes, graph_png=png
+        )
 
     def _close(self, message: Message, outcome: str, error: str = "", outages: Sequence[vigil.Outage] = ()) -> None:
         """It is over, and a line says so."""

@@ -18,6 +18,7 @@ from almenara.config.messages import about_of
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.commands import Commands
 from almenara.pipeline.forward import Cursors, Forwarder
+from almenara.pipeline.graphs import Graphs
 from almenara.pipeline.hearing import Hearing
 from almenara.pipeline.inputs import Inputs
 from almenara.pipeline.outputs import Outputs
@@ -61,8 +62,11 @@ class Running:
         if bus is not None:
             self._outputs = Outputs(hub, bus, [parse_selector(text) for text in config.publish.judged])
             self._outputs.start()
-        about = about_of(config, hub)
-        sender = Sender(hub.folder.database, notifying, cast(Book, hub.alarms), hub.clock, about)
+        self._graphs = Graphs(hub, config.site.timezone)
+        if any(getattr(one, "shows_graph", False) for one in notifying.values()):
+            self._graphs.warm()
+        book, about = cast(Book, hub.alarms), about_of(config, hub)
+        sender = Sender(hub.folder.database, notifying, book, hub.clock, about, self._graphs.of_incident)
         self._sending = asyncio.create_task(sender.run(), name="notify")
         self._pinging = asyncio.create_task(self._ping(config), name="ping")
         self._notifying = notifying
@@ -89,6 +93,7 @@ class Running:
         for error in await asyncio.gather(*closing, return_exceptions=True):
             if isinstance(error, Exception):
                 log.error("a notifier could not be closed: %s", error)
+        await self._graphs.close()
 
     async def _ping(self, config: Config) -> None:
         hub, watch = self.built.pipeline, config.watch

@@ -58,7 +58,7 @@ class AppriseNotifier:
             hint = "https://appriseit.com/services/ lists them; a service may need a package of its own"
             what = "is no URL that apprise knows, or lacks something"
             raise ConfigError([Problem(f"urls[{i}]", what, hint) for i in wrong] or [Problem("urls", "is empty")])
-        self._graph, self._timeout_s = graph, timeout_s
+        self.shows_graph, self._timeout_s = graph, timeout_s
         self._secrets = [text for url in urls for text in _secrets_of(url)]
         self._reached: OrderedDict[int, set[int]] = OrderedDict()  # notice -> services that have it
 
@@ -82,7 +82,7 @@ class AppriseNotifier:
         one = apprise.Apprise(asset=service.asset)
         one.add(service)
         values, attachments = fields(notice), None
-        if self._graph and notice.graph_png and service.attachment_support:
+        if self.shows_graph and notice.graph_png and service.attachment_support:
             attachments = AttachMemory(notice.graph_png, name="graph.png", mimetype="image/png")
         found = one.notify(
             body=str(values["body"]) or str(values["title"]), title=str(values["title"]), notify_type=type_of(notice),

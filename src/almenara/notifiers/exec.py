@@ -40,6 +40,7 @@ class Exec:
         timeout_s: Longest time for one run; then the program and all that it started are ended.
     """
 
+    shows_graph = True
     example = {"command": ["/bin/cat"]}  # noqa: RUF012 - read by the contract checks
 
     def __init__(

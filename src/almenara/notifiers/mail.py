@@ -58,6 +58,7 @@ class Mail:
         timeout_s: Longest time for one mail.
     """
 
+    shows_graph = True
     example = {"host": "127.0.0.1", "from": "hub@example.com", "to": ["ann@example.com"]}  # noqa: RUF012 - for checks
 
     def __init__(

@@ -52,6 +52,7 @@ class Telegram:
         timeout_s: Longest time for one call.
     """
 
+    shows_graph = True
     example = {"token": "1:example", "chats": [1]}  # noqa: RUF012 - read by the contract checks
 
     def __init__(

@@ -63,7 +63,7 @@ class Webhook:
             raise ConfigError([Problem("token", "holds characters that no header may have")])
         _check_template(template or {})
         self._template, self._secret, self._signature_header = template, secret.encode(), signature_header
-        self._external_url, self._receiver, self._graph = external_url, receiver, graph
+        self._external_url, self._receiver, self.shows_graph = external_url, receiver, graph
 
     async def notify(self, notice: Notice) -> None:
         """Post it; returns when the receiver has answered 2xx. Of a digest in Alertmanager's shape each incident is
@@ -80,7 +80,7 @@ class Webhook:
             await self._poster.post(payload, headers)
 
     def _bodies(self, notice: Notice) -> list[tuple[str, dict[str, Any]]]:
-        graph = base64.b64encode(notice.graph_png or b"").decode() if self._graph else ""
+        graph = base64.b64encode(notice.graph_png or b"").decode() if self.shows_graph else ""
         if self._template:
             return [("", fill(self._template, fields(notice) | {"graph_png": graph}))]
         more = {"graph_png": graph} if graph else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,9 @@ MOST_PANELS = 3
 #: Of more rows than these the means of equal parts of the time are drawn, without a band.
 MOST_ROWS = 200_000
 #: What a message waits for its graph, and the largest one that it takes along.
-LONGEST_S, MOST_BYTES = 15.0, 1_000_000
+LONGEST_S, MOST_BYTES = 10.0, 1_000_000
+#: Graphs that may wait to be drawn; in a storm of incidents the others are told without.
+MOST_WAITING = 4
 #: So much is shown of an incident that lasts, and graphs that are kept for the next notifier.
 _LONGEST_NS, _KEPT = 7 * DAY_NS, 8
 #: Pixels of a panel; on a phone, at half of it and less, the letters are still to be read.
@@ -50,12 +53,19 @@ class Graphs:
         self._thread = ThreadPoolExecutor(1, "graph")
         self._drawn: OrderedDict[tuple[int, int], asyncio.Task[bytes]] = OrderedDict()
 
+    def warm(self) -> None:
+        """Load what draws ahead of the first graph, in the background."""
+        self._thread.submit(_load)
+
     async def of_incident(self, incident: Incident, upto: int) -> bytes:
         """The graph of an incident as it was after the change numbered `upto`; each is drawn once. Raises NoGraph,
         also when it takes too long."""
         key = incident.id, upto
         if key not in self._drawn:
-            self._drawn[key] = asyncio.create_task(self._draw(incident))
+            if sum(not task.done() for task in self._drawn.values()) >= MOST_WAITING:
+                raise NoGraph("too many are to be drawn at a time")
+            self._drawn[key] = task = asyncio.create_task(self._draw(incident))
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may wait for it any more
             while len(self._drawn) > _KEPT:
                 self._drawn.popitem(last=False)
         task = self._drawn[key]
@@ -112,6 +122,12 @@ class Graphs:
         await asyncio.gather(*self._drawn.values(), return_exceptions=True)
         self._drawn.clear()
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def _load() -> None:
+    with contextlib.suppress(ImportError):  # who draws is told what is missing
+        import matplotlib.backends.backend_agg
+        import matplotlib.figure  # noqa: F401
 
 
 def span_of(incident: Incident, now_ns: int) -> tuple[int, int]:

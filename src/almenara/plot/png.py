@@ -55,6 +55,7 @@ def _clock(axes: Any, timezone: str, span: tuple[int, int] | None) -> None:
     locator = AutoDateLocator(tz=zone, maxticks=7)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))
+    axes.xaxis.get_offset_text().set(size=8, color=LIGHT.muted)
     axes.set_xlabel(timezone, color=LIGHT.muted, fontsize=8)
     if span is not None:
         axes.set_xlim(*np.array(span, np.int64).view("M8[ns]"))

@@ -268,6 +268,7 @@ class Notifier(Protocol):
         """Tell them; returns when the other side has it. Raises NotifyError(retry=...). The same notice may come again
         after a failure, also in the next run of the hub; its id says so."""
 
+    # A notifier that shows the graph of a notice has `shows_graph = True`; for others none is drawn.
     # A notifier through which people can also ask has `commands() -> AsyncIterator[Command]`, what they ask, from those
     # alone who may; it ends when it is closed. It raises nothing for what a person does wrong, and tells that person.
     # A command is done when the next one is asked for; one that was not may come again, also in the next run of the
