@@ -140,11 +140,18 @@ def _watch(
 def _init(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="File to write.")] = Path("hub.toml"),
     force: Annotated[bool, typer.Option("--force", help="Overwrite the file if it is there.")] = False,
+    mqttwarn: Annotated[
+        Path | None,
+        typer.Option("--from-mqttwarn", metavar="INI", help="Take the targets of mqttwarn's file as notifiers."),
+    ] = None,
 ) -> None:
-    """Write a commented configuration file with every key and its default."""
-    from almenara.cli.init import run
+    """Write a commented configuration file with every key and its default, or one that goes on from mqttwarn's."""
+    from almenara.cli.init import from_mqttwarn, run
 
-    run(output, force)
+    if mqttwarn is None:
+        run(output, force)
+    else:
+        raise typer.Exit(from_mqttwarn(mqttwarn, output, force))
 
 
 @app.command("check")
