@@ -10,6 +10,7 @@ from typing import Any
 
 from almenara.model.alarm import Alarm, Evidence, Incident, Notice, NoticeKind, Severity, State, Transition
 from almenara.model.errors import ConfigError, Problem
+from almenara.model.text import one_line as plain_line
 from almenara.model.time import format_time
 
 #: So many alarms of one incident are told one by one; of the rest only how many there are.
@@ -113,6 +114,7 @@ def fields(notice: Notice) -> dict[str, str | int | float]:
     incident, about = notice.incident, notice.kind is not NoticeKind.TEST
     open_ = about and incident.state is not State.RESOLVED
     lines = [f"{fact.name}: {fact.text}" for fact in notice.facts]
+    states = [nagios_state(one, incident) for one in incident.members]
     found: dict[str, str | int | float] = {
         "id": notice.id,
         "kind": notice.kind.value,
@@ -125,7 +127,7 @@ def fields(notice: Notice) -> dict[str, str | int | float]:
         "state": incident.state.value if about else "test",
         "severity": incident.severity.value if open_ else "ok",
         "severity_number": NUMBER_OF[incident.severity] if open_ else 0,
-        "nagios_state": max((nagios_state(one, incident) for one in incident.members), key=_BAD.index) if open_ else 0,
+        "nagios_state": max(states, key=_BAD.index, default=0) if open_ else 0,
         "since": format_time(incident.since) if about else "",
         "alarms": len(incident.members),
     }
@@ -208,7 +210,7 @@ def fill(template: Any, values: Mapping[str, str | int | float]) -> Any:
 
 def one_line(text: str, most: int = MOST_TEXT) -> str:
     """The text in one line without control characters, so that it cannot begin a line of its own."""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:most]
+    return plain_line(text, most)
 
 
 def cut(text: str, most: int) -> bytes:
