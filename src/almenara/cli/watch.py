@@ -17,8 +17,9 @@ from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
 from almenara.alarm.vigil import Vigil
 from almenara.cli._systemd import keep_alive, notify
-from almenara.config.build import notifiers, told
+from almenara.config.build import notifiers
 from almenara.config.load import Config, load
+from almenara.config.telling import told
 from almenara.model.causes import Causes
 from almenara.model.errors import ConfigError, Problem
 from almenara.pipeline.folder import DataFolder
@@ -66,7 +67,8 @@ def run(order: Order) -> int:
 async def _watch(order: Order, config: Config, folder: DataFolder) -> None:
     def make(index: SeriesIndex, rule: Rule, causes: Causes) -> Book:
         return Book(
-            folder.database, [rule], index, lambda matchers: Selector(index, matchers), causes, told(config)
+            folder.database, [rule], index, lambda matchers: Selector(index, matchers), causes, told(config),
+            clock=time.time_ns,
         )  # fmt: skip
 
     watcher = Watcher(

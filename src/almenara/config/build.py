@@ -25,6 +25,7 @@ from almenara.config.load import Config
 from almenara.config.rules import made
 from almenara.config.schema import Plugin, split_address
 from almenara.config.schema import Tuning as TuningKeys
+from almenara.config.telling import told
 from almenara.model.causes import Causes
 from almenara.model.errors import ConfigError, Problem
 from almenara.model.time import LATEST_NS
@@ -76,7 +77,7 @@ def build(
     try:
         store = config.store.build(folder=folder.store)
         pipeline = Pipeline(
-            folder, store, options(config), alarms=lambda index: _alarms(config, folder, index), clock=clock
+            folder, store, options(config), alarms=lambda index: _alarms(config, folder, index, clock), clock=clock
         )
         collecting = collectors(config, clock) | dict(more or {})
         bus = make_bus(config, folder, clock)
@@ -211,11 +212,6 @@ def rules(config: Config) -> list[Rule]:
     return [made(name, one, config.site.timezone, days) for name, one in config.rules.items()]
 
 
-def told(config: Config) -> dict[str, tuple[Matcher, ...]]:
-    """Each notifier, and which alarms it is told of."""
-    return {name: _matchers(p.match) for name, p in config.notifiers.items()}
-
-
 def maintenance(config: Config) -> list[Silence]:
     """The maintenance windows of the config."""
     timezone = config.site.timezone
@@ -230,12 +226,12 @@ def maintenance(config: Config) -> list[Silence]:
     return found
 
 
-def _alarms(config: Config, folder: DataFolder, index: SeriesIndex) -> Book:
+def _alarms(config: Config, folder: DataFolder, index: SeriesIndex, clock: Callable[[], int]) -> Book:
     causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
-        causes=causes, notifiers=told(config),
+        causes=causes, notifiers=told(config), clock=clock,
         silences=Silences(folder.database, config.site.timezone, maintenance(config)),
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from almenara.config import calendars, maintenance, rule_files, rules, schema
+from almenara.config import policies as who
 from almenara.config.dialects import Dweet, Queue, Stream, key_problems, public_problems, stream_problems
 from almenara.config.lines import join, line_of, locate
 from almenara.config.maintenance import Maintenance
@@ -66,6 +67,8 @@ class Config:
     streams: Mapping[str, Stream] = field(default_factory=dict)
     calendars: Mapping[str, schema.Calendar] = field(default_factory=dict)
     maintenance: Mapping[str, Maintenance] = field(default_factory=dict)
+    policies: Mapping[str, who.Policy] = field(default_factory=dict)
+    inhibit: Mapping[str, who.Inhibit] = field(default_factory=dict)
     stores: Mapping[str, Plugin] = field(default_factory=dict)
     given: frozenset[str] = frozenset()  # dotted keys that the file or the command line sets, such as "mqtt.listen"
 
@@ -160,7 +163,7 @@ class _Check:
     def all(self) -> dict[str, Any]:
         known = [
             "version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams",
-            "maintenance", "tests", "rule_files",
+            "maintenance", "policies", "inhibit", "tests", "rule_files",
         ]  # fmt: skip
         for key in self.tables:
             if key not in known:
@@ -180,6 +183,10 @@ class _Check:
             parts["streams"] = {name: self.stream(name, table) for name, table in self.named("streams")}
         if "calendars" in self.tables:
             parts["calendars"] = {name: self.calendar(name, table) for name, table in self.named("calendars")}
+        if "policies" in self.tables:
+            parts["policies"] = self.policies()
+        if "inhibit" in self.tables:
+            parts["inhibit"] = {name: self.inhibit(name, table) for name, table in self.named("inhibit")}
         if "maintenance" in self.tables:
             parts["maintenance"] = {name: self.maintenance(name, table) for name, table in self.named("maintenance")}
         if "rules" in parts:
@@ -361,6 +368,25 @@ class _Check:
         found, problems = maintenance.read(table, where, calendars_known if isinstance(calendars_known, dict) else {})
         self.problems += problems
         self.selector(f"{where}.match", table.get("match", ""))
+        return found
+
+    def policies(self) -> dict[str, who.Policy | None]:
+        """Every policy, and the tree that they are."""
+        names: list[Any] = [self.tables.get(section) for section in ("notifiers", "calendars")]
+        notifiers, known = ([*one] if isinstance(one, dict) else [] for one in names)
+        found: dict[str, who.Policy | None] = {}
+        for name, table in self.named("policies"):
+            found[name], problems = who.read(name, table, notifiers, known)
+            self.problems += problems
+            self.selector(f"{join(('policies', name))}.match", table.get("match", ""))
+        self.problems += who.tree_problems(found)
+        return found
+
+    def inhibit(self, name: str, table: dict[str, Any]) -> who.Inhibit | None:
+        found, problems = who.read_inhibit(name, table)
+        self.problems += problems
+        for key in ("source", "target"):
+            self.selector(f"{join(('inhibit', name))}.{key}", table.get(key, ""))
         return found
 
     def selector(self, where: str, text: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from almenara.config.dialects import Stream
 from almenara.config.maintenance import Maintenance
+from almenara.config.policies import Inhibit, Policy
 from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Route, Rule, Tuning
 from almenara.config.template import ABOUT
 from almenara.plugin.manual import description, options_table
@@ -24,6 +25,12 @@ def reference() -> str:
         "## [rules.NAME]\n",
         ABOUT["rules"].partition(". Without")[0] + ".\n",
         options_table(options_of(Rule, given=())),
+        "## [policies.NAME]\n",
+        f"{ABOUT['policies']}\n",
+        options_table(options_of(Policy, given=())),
+        "## [inhibit.NAME]\n",
+        f"{ABOUT['inhibit']}\n",
+        options_table(options_of(Inhibit, given=())),
         "## [maintenance.NAME]\n",
         f"{ABOUT['maintenance']}\n",
         options_table(options_of(Maintenance, given=())),

@@ -26,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from almenara.alarm.rules import Rule
-from almenara.config.build import rules, told
+from almenara.config.build import rules
 from almenara.config.load import MAX_BYTES, load
 from almenara.config.series_values import series_values
+from almenara.config.telling import told
 from almenara.model.errors import ConfigError, MissingExtra, Problem, QueryError
 from almenara.model.time import NS, parse_duration
 from almenara.query import Matcher, parse_selector
@@ -76,7 +77,7 @@ class RuleTests:
     """A file of tests, with the rules that it is about and who would be told."""
 
     rules: list[Rule] = field(default_factory=list)
-    notifiers: dict[str, tuple[Matcher, ...]] = field(default_factory=dict)
+    notifiers: dict[str, Sequence[Matcher]] = field(default_factory=dict)
     every_ns: int = 60 * NS
     tests: list[RuleTest] = field(default_factory=list)
 
@@ -157,7 +158,7 @@ def _add_rules(found: RuleTests, read: _Reading, path: Path, where: str) -> None
         else:
             config = load(path)
             found.rules += rules(config)
-            found.notifiers |= told(config)
+            found.notifiers |= told(config).notifiers
     except ConfigError as error:
         read.problems += [Problem(f"{read.file}: {where}", str(problem)) for problem in error.problems]
 

@@ -12,9 +12,10 @@ import numpy as np
 from almenara.alarm.book import Book
 from almenara.alarm.send import Sender
 from almenara.analysis.occasions import Calendar, calendars_of
-from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, rules, told, transports
+from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, rules, transports
 from almenara.config.load import Config, load
 from almenara.config.messages import about_of
+from almenara.config.telling import told
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.commands import Commands
 from almenara.pipeline.forward import Cursors, Forwarder

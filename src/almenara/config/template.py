@@ -10,6 +10,7 @@ from almenara.config.dialects import Stream
 from almenara.config.lines import join
 from almenara.config.load import DEFAULTS
 from almenara.config.maintenance import Maintenance
+from almenara.config.policies import Inhibit, Policy
 from almenara.config.schema import PLUGINS, SECTIONS, Budget, Calendar, Plugin, Route, Rule, Tuning
 from almenara.model.errors import PluginError
 from almenara.plugin import registry
@@ -37,6 +38,8 @@ ABOUT = {
     "budgets": "How many anomalies a week are welcome; the limit is then set by how often the series have rows.",
     "rules": "When alarms are raised. Without any [rules...] there are those below.",
     "calendars": "Days and hours on which series behave in a way of their own: it is learned, and expected again.",
+    "policies": "Who is told of which alarms, how soon and how often: a tree; without any, each notifier by its match.",
+    "inhibit": "Which alarms are held back while another one fires that explains them.",
     "maintenance": "When work is done: people are told nothing of these alarms, and of what still goes on after it.",
     "streams": 'Streams of rows as data.sparkfun.com had them; [http] dialects = ["phant"] switches them on.',
     "routes": "Stored rows that go on to other systems, each at least once.",
@@ -48,7 +51,7 @@ ABOUT = {
 #: Sections of named tables without an example.
 _KEYS_OF = {
     "calendars": Calendar, "tuning": Tuning, "budgets": Budget, "routes": Route, "streams": Stream,
-    "maintenance": Maintenance,
+    "maintenance": Maintenance, "policies": Policy, "inhibit": Inhibit,
 }  # fmt: skip
 
 
@@ -69,6 +72,8 @@ def template() -> str:
         "rules",
         "maintenance",
         "notifiers",
+        "policies",
+        "inhibit",
         "transports",
         "routes",
         "streams",
