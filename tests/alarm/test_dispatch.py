@@ -174,13 +174,13 @@ def test_the_end_is_told_to_those_who_were_told_and_to_nobody_else(path: Path) -
 
 
 def test_an_alarm_is_inhibited_while_its_source_fires_and_told_afterwards(path: Path) -> None:
-    source, target = parse_selector('{alertname="down"}'), parse_selector('{alertname="hot"}')
-    rules = [HOT, Rule("down", "cpu > 200")]
-    story = Story(path, MAIL, rules=rules, inhibitions=[Inhibition("down", tuple(source), tuple(target), ("host",))])
-    assert story.at(0, 0, value=300) == [("mail", "firing")]
-    assert story.at(100, 1) == [("mail", "firing")], "another host"
+    source, target = parse_selector('{host="0"}'), parse_selector('{host=~"[12]"}')
+    story = Story(path, MAIL, inhibitions=[Inhibition("down", tuple(source), tuple(target), ("alertname",))])
+    assert story.at(0, 0) == [("mail", "firing")]
+    assert story.at(300, 1) == []
+    assert story.at(600, 3) == [("mail", "firing")], "not a target"
     assert story.lines(2) == [("inhibited", "mail")]
-    assert story.tick(200, [0]) == [("mail", "resolved"), ("mail", "firing")], "no longer down, still hot"
+    assert story.calm(1000, 0) == [("mail", "resolved"), ("mail", "firing")]
 
 
 def test_a_silence_holds_back_and_its_end_is_named(path: Path) -> None:
@@ -379,3 +379,14 @@ def test_a_worse_incident_is_news(path: Path) -> None:
     story.at(10, 1)
     assert story.tick(310, [0, 1]) == [("mail", "update")]
     assert story.book.incidents()[0].severity is Severity.MAJOR
+
+
+def test_who_was_told_of_an_incident_hears_the_end_of_the_one_that_it_was_put_into(path: Path) -> None:
+    first, second = (replace(MAIL, name=n, notify=(n,), matchers=(Matcher("host", "=", n),)) for n in ("1", "2"))
+    story = Story(path, first, second)
+    assert story.at(0, 1) == [("1", "firing")]
+    assert story.at(300, 2) == [("2", "firing")]
+    story.book.join(1, 2, "ana")
+    story.restart()
+    assert story.tick(310) == []
+    assert sorted(story.calm(400, 1, 2)) == [("1", "resolved"), ("2", "resolved")]

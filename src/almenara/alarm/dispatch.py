@@ -145,10 +145,8 @@ class Dispatch:
         if id not in self.cases and id not in plan.cases:
             plan.cases[id] = Case(id, severity)
         case = self._case(plan, id)
-        if id in fold.merged:  # another incident has its alarms: nothing more is told of this one
-            case.resolved, case.members = plan.now, {}
-            for row in list(case.rows.values()):
-                plan.put(case, replace(row, done=True))
+        if id in fold.merged:
+            self._merge(plan, case, self._case(plan, fold.merged[id]))
             return
         case.severity = severity
         for change in fold.fired.get(id, ()):
@@ -162,6 +160,16 @@ class Dispatch:
             case.resolved = min(fold.resolved[id], plan.now)
         for key in [key for key in case.members if key not in alarms]:
             self._ended(plan, case, case.members.pop(key))
+
+    def _merge(self, plan: Plan, case: Case, into: Case) -> None:
+        """Another incident has its alarms: nothing more is told of this one, and who was told hears the other's end."""
+        into.members |= case.members
+        known = {row.notifier for row in into.rows.values() if row.first}
+        for row in list(case.rows.values()):
+            if row.first and row.notifier not in known:
+                plan.put(into, replace(row, incident=into.id, due=plan.now))
+            plan.put(case, replace(row, done=True))
+        case.resolved, case.members = plan.now, {}
 
     def _ended(self, plan: Plan, case: Case, one: Member) -> None:
         for row in list(case.rows.values()):

@@ -9,6 +9,8 @@ from almenara.model.time import HOUR_NS
 
 #: An alarm flaps while it was resolved so many times within so long; it is calm as soon as it was fewer times.
 FLAPS, WITHIN_NS = 3, HOUR_NS
+#: So many alarms are remembered before those that are calm are looked for.
+_MOST = 10_000
 
 SCHEMA = """
 -- Which notifier was told, when, that an alarm flaps; while it does it is not told again.
@@ -23,6 +25,7 @@ class Flapping:
 
     def __init__(self) -> None:
         self._ends: dict[Key, tuple[int, ...]] = {}  # times of data in ns, rising
+        self._most = _MOST
 
     def load(self, connection: sqlite3.Connection) -> None:
         """Take up what the journal says; times are compared with each other, so the newest tells what is lately."""
@@ -33,6 +36,9 @@ class Flapping:
 
     def resolved(self, key: Key, time: int) -> tuple[Key, tuple[int, ...]]:
         """This alarm was resolved. Gives what to put to take it back."""
+        if len(self._ends) > self._most:  # those that are calm for long are forgotten
+            self._ends = {k: ends for k, ends in self._ends.items() if time - ends[-1] < WITHIN_NS}
+            self._most = max(_MOST, 2 * len(self._ends))
         before = self._ends.get(key, ())
         self._ends[key] = (*(t for t in before if time - t < WITHIN_NS), time)
         return key, before

@@ -68,6 +68,9 @@ class Running:
             self._graphs.warm()
         book, about = cast(Book, hub.alarms), about_of(config, hub)
         sender = Sender(hub.folder.database, notifying, book, hub.clock, about, self._graphs.of_incident)
+        sender.on_counted = lambda notifier, outcome: hub.counters.add(
+            "almenara_notices_total", notifier=notifier, outcome=outcome
+        )
         self._sending = asyncio.create_task(sender.run(), name="notify")
         self._pinging = asyncio.create_task(self._ping(config), name="ping")
         self._notifying = notifying

@@ -43,6 +43,7 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_alerts_invalid_total": ("counter", "Alerts of other systems that were left out since they were invalid"),
     "almenara_rule_evaluations_total": ("counter", "Evaluations of rules over stored rows, by rule"),
     "almenara_rule_evaluation_failures_total": ("counter", "Evaluations of rules that gave no answer, by rule"),
+    "almenara_notices_total": ("counter", "Messages to people, by notifier and outcome: sent, failed, given up"),
     "almenara_payloads_again_total": ("counter", "Payloads answered as before, their key being known, by transport"),
     "almenara_ledger_rows_total": ("counter", "Rows by what became of them, over restarts, by kind of source"),
     "almenara_http_refused_total": ("counter", "HTTP requests turned away at the door, by status"),
