@@ -11,6 +11,8 @@ from alarm.book_case import T0, Table, book, database, rows
 from almenara.alarm.book import Book
 from almenara.alarm.external import RESOLVE_NS, Alert, severity_of, too_large
 from almenara.alarm.rules import Rule
+from almenara.alarm.silence import Silence, matchers_of
+from almenara.alarm.silences import Silences
 from almenara.model.alarm import Severity, labels_of
 from almenara.model.errors import StoreError
 from almenara.model.time import DAY_NS, HOUR_NS, MINUTE_NS, NS
@@ -153,6 +155,25 @@ def test_other_rules_leave_alerts_alone_even_one_of_their_name(one: Book) -> Non
     batch, verdict = rows(one._series, [(1, 1.0, 99.0)])
     assert [str(c.series) for c in one.step(1, batch, verdict, 0)] == ['cpu{host="1"}']
     assert len(one.open()) == 3
+
+
+def test_when_a_silence_ends_people_are_told_which(tmp_path: Path) -> None:
+    now = [T0]
+    silences = Silences(database(tmp_path / "hub.db"), clock=lambda: now[0])
+    one = book(tmp_path / "hub.db", Table(1), RULE, notifiers=["mail"], silences=silences)
+    one.tick(T0)
+    made = silences.put(Silence("", matchers_of([("instance", "=", "a")]), T0, T0 + 90 * NS, "ana", "a new disk"))
+    one.take_alerts([alert(ends=T0 + HOUR_NS)], T0)
+    one.tick(T0 + 60 * NS)
+    assert messages(tmp_path / "hub.db") == []
+    assert [(line.kind, line.text) for line in one.lines(1)] == [
+        ("silenced", "silence of ana until 2026-01-05 00:01: a new disk")
+    ]
+    one.tick(made.ends + NS)
+    assert messages(tmp_path / "hub.db") == [("mail", "firing")]
+    with sqlite3.connect(tmp_path / "hub.db") as db:
+        (said,) = db.execute("SELECT reason FROM outbox_about").fetchone()
+    assert said == "held back until now: silence of ana until 2026-01-05 00:01: a new disk"
 
 
 def test_what_cannot_be_written_was_not_taken(tmp_path: Path) -> None:

@@ -85,14 +85,6 @@ def test_a_window_in_the_hour_that_clocks_leave_out_is_not_lost(window: str, beg
     assert hours(window).span_from(at("2026-03-29T00:00")) == (at(begin), at(end))
 
 
-def test_ends_are_found_between_two_moments() -> None:
-    night = hours("22:00-06:00")
-    assert night.ends_between(at("2026-11-20T05:59"), at("2026-11-22T06:00")) == [
-        at("2026-11-20T06:00"), at("2026-11-21T06:00"), at("2026-11-22T06:00")
-    ]  # fmt: skip
-    assert night.ends_between(at("2026-11-22T06:00"), at("2026-11-22T06:01")) == []
-
-
 @pytest.mark.parametrize(
     "text",
     ["", "never", "Sun 25:00-26:00", "Sun 02:00", "Sun 02:00-02:00", "Sunny 02:00-04:00", "Mo-Fr", "24:00-06:00"],

@@ -10,6 +10,7 @@ from typing import Any
 from tests.web.conftest import Served
 
 from almenara.alarm.book import Book
+from almenara.alarm.policies import Policies
 from almenara.alarm.rules import Rule
 from almenara.alarm.silence import Silence
 from almenara.alarm.silences import Silences
@@ -27,7 +28,7 @@ class AlarmHub(Served):
     """rules: what its book judges; told: its notifiers, which nobody serves; maintenance: as from a configuration."""
 
     def __init__(
-        self, folder: Path, rules: Sequence[Rule] = (), told: Sequence[str] = ("default",),
+        self, folder: Path, rules: Sequence[Rule] = (), told: Policies | Sequence[str] = ("default",),
         maintenance: Sequence[Silence] = (), clock: Callable[[], int] = time.time_ns, **options: Any,
     ):  # fmt: skip
         self._folder, self._rules, self._told, self._clock = folder, rules, told, clock

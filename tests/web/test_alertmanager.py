@@ -16,11 +16,19 @@ import httpx
 import pytest
 from tests.web.alarm_hub import AlarmHub
 
+from almenara.alarm.inhibit import Inhibition
+from almenara.alarm.policies import Policies
+from almenara.alarm.silence import matchers_of
 from almenara.testing.process import free_port, wait_until
 from almenara.web.alertmanager_shapes import fingerprint, moment
 
 JSON = {"content-type": "application/json"}
-CONFIG = "route: {receiver: default, group_by: [alertname], group_wait: 1ms}\nreceivers: [{name: default}]\n"
+CONFIG = """
+route: {receiver: default, group_by: [alertname], group_wait: 1ms}
+receivers: [{name: default}]
+inhibit_rules: [{source_matchers: [kind="outage"], target_matchers: [kind="slow"], equal: [site]}]
+"""
+INHIBITION = Inhibition("o", matchers_of([("kind", "=", "outage")]), matchers_of([("kind", "=", "slow")]), ("site",))
 
 
 def at(**shift: float) -> str:
@@ -87,7 +95,8 @@ def without(value: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[AlarmHub]:
-    one = AlarmHub(tmp_path_factory.mktemp("hub") / "data")
+    told = Policies(notifiers={"default": ()}, inhibitions=[INHIBITION])
+    one = AlarmHub(tmp_path_factory.mktemp("hub") / "data", told=told)
     yield one
     one.stop()
 
@@ -257,6 +266,19 @@ def test_silences_are_listed_found_changed_and_ended_as_there(both: Both) -> Non
 
 
 @pytest.mark.real("prometheus-alertmanager")
+def test_what_inhibits_an_alert_is_told_as_there(both: Both) -> None:
+    kinds = [("outage", "bern"), ("slow", "bern"), ("slow", "genf")]
+    alerts = [{"labels": {"alertname": "Link", "kind": kind, "site": site}} for kind, site in kinds]
+    assert both.post("/api/v2/alerts", alerts) == ((200, None), (200, None))
+    params = {"filter": "alertname=Link"}
+    wait_until(lambda: both.theirs.get("/api/v2/alerts", params=params).text.count('"suppressed"') == 1, "the mark")
+    for more in ({}, {"inhibited": "false"}, {"active": "false"}):
+        theirs, ours = both.ask("GET", "/api/v2/alerts", params=params | more)
+        assert ours == theirs
+        assert str(ours).count("'suppressed'") == (more != {"inhibited": "false"})
+
+
+@pytest.mark.real("prometheus-alertmanager")
 def test_receivers_and_the_form_of_the_status_are_the_same(both: Both) -> None:
     theirs, ours = both.ask("GET", "/api/v2/receivers")
     assert ours == theirs
@@ -330,11 +352,11 @@ def test_thousands_of_alerts_in_one_post_are_alarms_and_cost_no_line_again(hub: 
 
 
 def test_what_is_left_out_is_counted(hub: AlarmHub) -> None:
-    before = hub.hub.counters.value("almenara_alerts_invalid_total")
+    before = hub.hub.counters.value("almenara_alerts_dropped_total", reason="invalid")
     body = [{"labels": {}}, {"labels": {"a": "x" * 5000}}]
     answer = hub.client.post("/api/v2/alerts", json=body)
     assert (answer.status_code, answer.json().count(";")) == (400, 1)
-    assert hub.hub.counters.value("almenara_alerts_invalid_total") == before + 2
+    assert hub.hub.counters.value("almenara_alerts_dropped_total", reason="invalid") == before + 2
 
 
 def test_a_fingerprint_is_that_of_prometheus() -> None:

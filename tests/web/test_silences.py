@@ -74,6 +74,14 @@ def test_maintenance_of_the_configuration_is_listed_and_stays(hub: AlarmHub) -> 
     assert reason(hub, site="rome")
 
 
+def test_amtool_sees_windows_and_cannot_change_them(hub: AlarmHub) -> None:
+    made = make(hub, match='{site="riga"}', duration="", windows=["00:00-24:00"], who="ana")
+    one = hub.client.get(f"/api/v2/silence/{made['id']}").json()
+    assert one["status"]["state"] == "active"
+    answer = hub.client.post("/api/v2/silences", json=one | {"comment": "x"})
+    assert (answer.status_code, "has windows" in answer.json()) == (400, True)
+
+
 def test_a_change_of_the_end_keeps_the_silence(hub: AlarmHub) -> None:
     made = make(hub, match='{site="bonn"}', who="ana")
     longer = make(hub, match='{site="bonn"}', id=made["id"], starts=made["starts_ms"], duration="5h", who="ana")

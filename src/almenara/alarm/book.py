@@ -221,6 +221,13 @@ class Book:
             return list(self.policies.notifiers)
         return list(dict.fromkeys(name for _, name in self.policies.targets(labels)))
 
+    def inhibited(self, alarms: Iterable[tuple[Key, Mapping[str, str]]]) -> list[Mapping[str, str] | None]:
+        """For each alarm, by its key and labels, the labels of one that holds it back, or None."""
+        with self._writing:
+            inhibitor = self._dispatch.lookups.inhibitor
+            found = [inhibitor.by(key, labels) for key, labels in alarms]
+        return [None if one is None else one[1] for one in found]
+
     @property
     def alerts_left_out(self) -> int:
         """How many alerts were not taken since there are too many."""

@@ -63,8 +63,8 @@ class Inhibitor:
                 is_source = True
         return is_source
 
-    def reason_of(self, key: Key, labels: Labels) -> str | None:
-        """Why this alarm is held back; None: it is not."""
+    def by(self, key: Key, labels: Labels) -> tuple[Inhibition, Labels] | None:
+        """What holds this alarm back, and the labels of the alarm that does; None: nothing."""
         for one, sources in zip(self._inhibitions, self._sources, strict=True):
             found = sources.get(one.same(labels))
             if not found or not match_all(one.target, labels):
@@ -74,5 +74,10 @@ class Inhibitor:
                 (source for source, is_target in found.items() if source != key and not (both and is_target)), None
             )
             if by is not None:
-                return f"inhibited by {words_of(self._labels[by])} (inhibit.{one.name})"
+                return one, self._labels[by]
         return None
+
+    def reason_of(self, key: Key, labels: Labels) -> str | None:
+        """Why this alarm is held back; None: it is not."""
+        found = self.by(key, labels)
+        return f"inhibited by {words_of(found[1])} (inhibit.{found[0].name})" if found else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -37,9 +37,6 @@ class Schedule(Protocol):
     def span_from(self, now_ns: int) -> Span | None:
         """The span that holds this moment, or else the next one."""
 
-    def ends_between(self, after_ns: int, upto_ns: int) -> list[int]:
-        """When spans ended in (after, upto]."""
-
 
 class Occasions:
     """The occasions of a calendar as a schedule."""
@@ -57,11 +54,6 @@ class Occasions:
         """As `Schedule` says."""
         at = int(np.searchsorted(self._to, now_ns, side="right"))
         return (int(self._from[at]), int(self._to[at])) if at < len(self._to) else None
-
-    def ends_between(self, after_ns: int, upto_ns: int) -> list[int]:
-        """As `Schedule` says."""
-        first, last = np.searchsorted(self._to, (after_ns, upto_ns), side="right")
-        return [int(end) for end in self._to[first:last]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,18 +98,6 @@ class Silence:
         span = self._cut(min(spans)) if spans else None
         return span if span is not None and span[0] < span[1] else None
 
-    def ends_between(self, after_ns: int, upto_ns: int) -> list[int]:
-        """When it stopped to hold in (after, upto], in order."""
-        if self.starts >= self.ends:
-            return []  # it was called off before it began
-        upto = min(upto_ns, self.ends)
-        if not self.schedules:
-            return [self.ends] if after_ns < self.ends <= upto_ns else []
-        found = {end for one in self.schedules for end in one.ends_between(max(after_ns, self.starts), upto)}
-        if after_ns < self.ends <= upto_ns and any(one.span_at(self.ends - 1) for one in self.schedules):
-            found.add(self.ends)
-        return sorted(end for end in found if self.span_at(end) is None)
-
     def stage(self, now_ns: int) -> Stage:
         """Where it stands."""
         if now_ns >= self.ends:
@@ -146,7 +126,7 @@ def checked(one: Silence, timezone: str) -> Silence:
         raise SilenceError("silence invalid: end time must not be before start time")
     if len(one.who) > MAX_WHO or len(one.comment) > MAX_COMMENT:
         raise SilenceError(f"silence invalid: a name has at most {MAX_WHO} characters, a comment {MAX_COMMENT}")
-    return with_windows(one, timezone)
+    return with_windows(replace(one, schedules=()), timezone)
 
 
 def with_windows(one: Silence, timezone: str) -> Silence:
@@ -157,10 +137,7 @@ def with_windows(one: Silence, timezone: str) -> Silence:
         hours = Hours(one.windows, timezone)
     except ValueError as error:
         raise SilenceError(f"silence invalid: windows: {error}") from error
-    return Silence(
-        one.id, one.matchers, one.starts, one.ends, one.who, one.comment, one.windows, one.updated, one.name,
-        (*one.schedules, hours),
-    )  # fmt: skip
+    return replace(one, schedules=(*one.schedules, hours))
 
 
 def matchers_of(given: Sequence[tuple[str, str, str]]) -> tuple[Matcher, ...]:

@@ -10,16 +10,15 @@ import sqlite3
 import threading
 import time
 import uuid
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
-from almenara.alarm.silence import SILENCE, Silence, Stage, checked, silence_of, silence_row, with_windows
+from almenara.alarm.silence import SILENCE, Silence, checked, silence_of, silence_row, with_windows
 from almenara.alarm.tables import reading, transaction
 from almenara.model.errors import NoSuchSilence, SilenceError
-from almenara.model.time import DAY_NS, LATEST_NS, MINUTE_NS, NS
+from almenara.model.time import DAY_NS, LATEST_NS, NS
 
 #: The most silences that are not over.
 MAX_SILENCES = 10_000
@@ -48,15 +47,6 @@ class Changed:
     who: str
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A silence, or one window of it, that is over since `time` (ns), and that in words."""
-
-    silence: Silence
-    time: int
-    text: str
-
-
 class Silences:
     """Safe from every thread. What it gives are values that do not change."""
 
@@ -66,16 +56,16 @@ class Silences:
     ):  # fmt: skip
         """timezone: whose hours windows follow and sentences name. Raises StoreError or DiskFull."""
         self._timezone, self._zone, self._clock = timezone, ZoneInfo(timezone), clock
+        self._writing = threading.Lock()  # of the database; whoever holds both took this one first
+        # Of what is in memory, never held while the database is waited for: who decides alarms asks in a transaction.
         self._lock = threading.Lock()
         with reading():
             self._db = database()
             self._db.executescript(SCHEMA)
             rows = self._db.execute(f"SELECT {SILENCE} FROM silence").fetchall()
         self._all = {one.id: with_windows(one, timezone) for one in map(silence_of, rows)}
-        self._asked = 0  # up to when ends were asked for
         self._last_end = 0  # when the last one is over
         self._in_order: list[Silence] = []
-        self._by_end: list[Silence] = []
         self._remembered: dict[frozenset[tuple[str, str]], tuple[int, tuple[str, ...]]] = {}
         self.replace_maintenance(maintenance)
 
@@ -88,7 +78,9 @@ class Silences:
             return None
         longest = max(found, key=lambda one: (one.span_at(now_ns) or (0, 0))[1])
         span = longest.span_at(now_ns)
-        return self._sentence(longest, f" until {self._clock_time(span[1])}" if span and span[1] < LATEST_NS else "")
+        head = f"maintenance {longest.name}" if longest.name else f"silence of {longest.who}"
+        until = f" until {self._clock_time(span[1])}" if span and span[1] < LATEST_NS else ""
+        return head + until + (f": {longest.comment}" if longest.comment else "")
 
     def holding(self, labels: Mapping[str, str], now_ns: int) -> list[Silence]:
         """The silences that hold for an alarm of these labels now."""
@@ -98,20 +90,6 @@ class Silences:
             ids = self._matching(labels)
             found = [self._all[id] for id in ids if id in self._all]
         return [one for one in found if one.span_at(now_ns) is not None]
-
-    def ended_between(self, after_ns: int, upto_ns: int) -> list[Ended]:
-        """What ended in (after, upto], in order. A silence that somebody ends later never counts as ended by then."""
-        with self._lock:
-            self._asked = max(self._asked, upto_ns)
-            first = bisect_right(self._by_end, after_ns, key=lambda one: one.ends)
-            last = bisect_right(self._by_end, upto_ns, key=lambda one: one.ends)
-            once = [one for one in self._by_end[first:last] if not one.schedules]
-            again = [one for one in self._by_end[first:] if one.schedules]
-        found = [(end, one) for one in (*once, *again) for end in one.ends_between(after_ns, upto_ns)]
-        return [
-            Ended(one, end, f"{self._sentence(one, '')} ended at {self._clock_time(end)}")
-            for end, one in sorted(found, key=lambda pair: (pair[0], pair[1].id))
-        ]
 
     def all(self) -> list[Silence]:
         """Every silence that is known, those of the configuration too, by when they begin."""
@@ -125,7 +103,7 @@ class Silences:
 
     def history(self, id: str) -> list[Changed]:
         """What was done to a silence, oldest first. Raises StoreError."""
-        with self._lock, reading():
+        with self._writing, reading():
             query = "SELECT time, kind, who FROM silence_change WHERE silence = ? ORDER BY id"
             return [Changed(*row) for row in self._db.execute(query, (id,)).fetchall()]
 
@@ -138,8 +116,8 @@ class Silences:
         it ends, and another begins. by: who does it, where that is not `wanted.who`. Raises NoSuchSilence,
         SilenceError, StoreError or DiskFull; then nothing has changed.
         """
-        with self._lock:
-            now, by = self._now(), by or wanted.who
+        with self._writing:
+            now, by = self._clock(), by or wanted.who
             before = self._known(wanted.id) if wanted.id else None
             if before is not None and before.name:
                 raise SilenceError(f"silence {before.id} is [maintenance.{before.name}] of the configuration")
@@ -158,8 +136,8 @@ class Silences:
 
     def expire(self, id: str, by: str = "") -> Silence:
         """End a silence now. Raises NoSuchSilence, SilenceError, StoreError or DiskFull."""
-        with self._lock:
-            before, now = self._known(id), self._now()
+        with self._writing:
+            before, now = self._known(id), self._clock()
             if before.name:
                 raise SilenceError(f"silence {id} is [maintenance.{before.name}] of the configuration")
             if before.ends <= now:
@@ -170,30 +148,25 @@ class Silences:
 
     def replace_maintenance(self, maintenance: Iterable[Silence]) -> None:
         """Go on with other maintenance windows of the configuration."""
-        with self._lock:
+        with self._writing, self._lock:
             self._all = {id: one for id, one in self._all.items() if not one.name} | {m.id: m for m in maintenance}
             self._arrange()
 
     def close(self) -> None:
         """Close the database."""
-        with self._lock:
+        with self._writing:
             self._db.close()
 
-    # --- inside, under the lock
+    # --- inside
 
     def _known(self, id: str) -> Silence:
         if id not in self._all:
             raise NoSuchSilence("silence not found")
         return self._all[id]
 
-    def _now(self) -> int:
-        """Now, but after what was asked for: who asked for ends up to then never hears of an earlier one again."""
-        now = self._clock()
-        return self._asked + 1 if now <= self._asked < now + MINUTE_NS else now
-
     def _write(self, changes: list[tuple[Silence, str]], now: int, by: str) -> None:
         places = ",".join("?" * len(SILENCE.split(", ")))
-        over = [one for one in self._by_end if one.ends < now]
+        over = sorted((one for one in self._all.values() if one.ends < now), key=lambda one: one.ends)
         old = {one.id for one in (*over[:-MAX_KEPT], *(one for one in over if one.ends < now - KEPT_NS))}
         with transaction(self._db):
             for one, kind in changes:
@@ -203,15 +176,16 @@ class Silences:
                 )
             for table, column in (("silence", "id"), ("silence_change", "silence")):
                 self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(id,) for id in old])
-        self._all = {id: one for id, one in self._all.items() if id not in old} | {one.id: one for one, _ in changes}
-        self._arrange([one for one, kind in changes if kind == "created"])
+        with self._lock:
+            kept = {id: one for id, one in self._all.items() if id not in old}
+            self._all = kept | {one.id: one for one, _ in changes}
+            self._arrange([one for one, kind in changes if kind == "created"])
 
     def _arrange(self, new: list[Silence] | None = None) -> None:
         """new: silences that were made; None: others may be gone, and what was remembered counts no more."""
         now = self._clock()
-        self._by_end = sorted(self._all.values(), key=lambda one: one.ends)
-        self._last_end = self._by_end[-1].ends if self._by_end else 0
-        alive = [one for one in self._by_end if one.ends > now]
+        self._last_end = max((one.ends for one in self._all.values()), default=0)
+        alive = [one for one in self._all.values() if one.ends > now]
         if new is None or len(self._in_order) > 2 * len(alive) + 16:
             self._in_order = alive
             self._remembered.clear()
@@ -228,10 +202,6 @@ class Silences:
                 self._remembered.clear()
             self._remembered[key] = len(self._in_order), found
         return found
-
-    def _sentence(self, one: Silence, until: str) -> str:
-        head = f"maintenance {one.name}" if one.name else f"silence of {one.who}"
-        return f"{head}{until}" + (f": {one.comment}" if until and one.comment else "")
 
     def _clock_time(self, at_ns: int) -> str:
         return f"{datetime.fromtimestamp(at_ns // NS, UTC).astimezone(self._zone):%Y-%m-%d %H:%M}"
@@ -250,6 +220,3 @@ def _may_change(before: Silence, wanted: Silence, now: int) -> bool:
 
 def _expired(one: Silence, now: int) -> Silence:
     return replace(one, starts=min(one.starts, now), ends=now, updated=now)
-
-
-__all__ = ["MAX_SILENCES", "Changed", "Ended", "Silences", "Stage"]

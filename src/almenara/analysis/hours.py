@@ -75,10 +75,6 @@ class Hours:
         at = bisect_right(spans, now_ns, key=lambda span: span[1])
         return spans[at] if at < len(spans) else None
 
-    def ends_between(self, after_ns: int, upto_ns: int) -> list[int]:
-        """When spans ended in (after, upto], as far as that is within the last week."""
-        return [end for _, end in self._around(upto_ns) if after_ns < end <= upto_ns]
-
     def _around(self, now_ns: int) -> list[Span]:
         today = datetime.fromtimestamp(now_ns // NS, UTC).astimezone(self._zone).date()
         known, spans = self._near

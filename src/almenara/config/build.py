@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any
+from uuid import NAMESPACE_URL, uuid5
 
 from almenara.alarm.book import Book
 from almenara.alarm.rules import NOT_OURS, Rule
@@ -218,8 +219,9 @@ def maintenance(config: Config) -> list[Silence]:
     found = []
     for name, one in config.maintenance.items():
         days = calendars_of({k: v for k, v in config.calendars.items() if k == one.calendar}, timezone)
+        id = str(uuid5(NAMESPACE_URL, f"almenara/maintenance/{name}"))
         silence = Silence(
-            f"maintenance-{name}", _matchers(one.match), 0, LATEST_NS, "the configuration", one.comment,
+            id, _matchers(one.match), 0, LATEST_NS, "the configuration", one.comment,
             tuple(one.windows), name=name, schedules=tuple(Occasions(calendar) for calendar in days),
         )  # fmt: skip
         found.append(with_windows(silence, timezone))

@@ -40,7 +40,7 @@ DESCRIBED: dict[str, tuple[str, str]] = {
     "almenara_transitions_total": ("counter", "Changes of state of alarms, by state"),
     "almenara_alarms_failed_total": ("counter", "Segments and seconds of which alarms could not be decided"),
     "almenara_alerts_received_total": ("counter", "Alerts that other systems sent, those sent again too"),
-    "almenara_alerts_invalid_total": ("counter", "Alerts of other systems that were left out since they were invalid"),
+    "almenara_alerts_dropped_total": ("counter", "Alerts of other systems that were left out, by reason"),
     "almenara_rule_evaluations_total": ("counter", "Evaluations of rules over stored rows, by rule"),
     "almenara_rule_evaluation_failures_total": ("counter", "Evaluations of rules that gave no answer, by rule"),
     "almenara_notices_total": ("counter", "Messages to people, by notifier and outcome: sent, failed, given up"),

@@ -9,6 +9,7 @@ from typing import Any
 
 from almenara.alarm.external import Alert
 from almenara.alarm.silences import Silences
+from almenara.alarm.tables import Key
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.pipeline.folder import DataFolder
@@ -44,6 +45,15 @@ class NoAlarms:
     def alerts(self) -> list[Alert]:
         """None."""
         return []
+
+    @property
+    def alerts_left_out(self) -> int:
+        """None."""
+        return 0
+
+    def inhibited(self, alarms: Iterable[tuple[Key, Mapping[str, str]]]) -> list[Mapping[str, str] | None]:
+        """Nothing holds anything back."""
+        return [None for _ in alarms]
 
     def receivers(self, labels: Mapping[str, str] | None = None) -> list[str]:
         """Nobody."""

@@ -12,7 +12,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara._version import __version__
-from almenara.alarm.external import GENERATOR, RESOLVE_NS, Alert, is_external
+from almenara.alarm.external import GENERATOR, MAX_ALERTS, RESOLVE_NS, Alert, is_external
+from almenara.alarm.tables import Key
 from almenara.model.alarm import ALERT_NAME, Alarm, State, labels_of
 from almenara.model.errors import NoSuchSilence, NotSupported, QuerySyntax, Refused, SilenceError
 from almenara.query.regex import compile_full_match
@@ -87,14 +88,18 @@ class AlertmanagerApi:
         body = await self._body(request)
         now = self._pipeline.clock()
         found, wrong = await asyncio.to_thread(shapes.alerts_of, body, now)
-        self._pipeline.counters.add("almenara_alerts_received_total", len(found))
-        if wrong:
-            self._pipeline.counters.add("almenara_alerts_invalid_total", len(wrong))
         try:
             async with asyncio.timeout(WAIT_S):
-                await self._pipeline.take_alerts(found)
+                too_many = await self._pipeline.take_alerts(found)
         except TimeoutError as error:
             raise Refused("alerts are not taken now, since nothing can be stored; send them again") from error
+        counters = self._pipeline.counters
+        counters.add("almenara_alerts_received_total", len(found) + len(wrong))
+        for reason, count in (("invalid", len(wrong)), ("too many", too_many)):
+            if count:
+                counters.add("almenara_alerts_dropped_total", count, reason=reason)
+        if too_many:
+            wrong.append(f"{too_many} alerts were left out, since {MAX_ALERTS} are firing")
         if wrong:
             raise Mistake(400, "; ".join(wrong))
         return Response()
@@ -119,6 +124,8 @@ class AlertmanagerApi:
         silences, now = self._pipeline.alarms.silences, self._pipeline.clock()
         if request.method == "POST":
             wanted = shapes.silence_of(await self._body(request), now)
+            if wanted.id and silences.get(wanted.id).windows:
+                raise Mistake(400, f"silence {wanted.id} has windows; POST /api/v1/silences changes it")
             made = await asyncio.to_thread(silences.put, wanted, who_asks(request, wanted.who))
             return json_response({"silenceID": made.id})
         filters = shapes.filters_of((await read_params(request, self._limits)).many("filter"))
@@ -162,15 +169,19 @@ class AlertmanagerApi:
         filters = shapes.filters_of(params.many("filter"))
         show = {name: shapes.switch(params.many(name)) for name in ("active", "silenced", "inhibited")}
         receiver, alarms, now = _receiver_test(params), self._pipeline.alarms, self._pipeline.clock()
+        every = {alert.key: alert for alert in alarms.alerts()}
+        every |= {_key_of(one): _as_alert(one, now) for one in alarms.open() if _is_ours(one)}
+        asked = {key: alert for key, alert in every.items() if shapes.fits(filters, alert.labels)}
+        sources = alarms.inhibited((key, alert.labels) for key, alert in asked.items())
         found = []
-        for alert in [*alarms.alerts(), *(_as_alert(one, now) for one in alarms.open() if _is_ours(one))]:
-            if not shapes.fits(filters, alert.labels):
-                continue
+        for alert, by in zip(asked.values(), sources, strict=True):
             silenced = [one.id for one in alarms.silences.holding(alert.labels, now)]
+            inhibited = [shapes.fingerprint(by)] if by is not None else []
+            hidden = (silenced and not show["silenced"]) or (inhibited and not show["inhibited"])
+            hidden = hidden or not (silenced or inhibited or show["active"])
             told = alarms.receivers(alert.labels) or [_NOBODY]
-            hidden = not show["silenced"] if silenced else not show["active"]
             if not hidden and any(receiver(name) for name in told):
-                found.append(shapes.alert_json(alert, silenced, [], told))
+                found.append(shapes.alert_json(alert, silenced, inhibited, told))
         return sorted(found, key=lambda one: one["fingerprint"])
 
     async def _body(self, request: Request) -> bytes:
@@ -201,6 +212,11 @@ def _is_ours(alarm: Alarm) -> bool:
     """Whether an alarm fired by a rule of ours."""
     fired = alarm.last.state is State.FIRING or alarm.incident is not None
     return fired and not is_external(alarm.last)
+
+
+def _key_of(alarm: Alarm) -> Key:
+    """The rule and the series of an alarm."""
+    return alarm.last.rule, alarm.last.series.key
 
 
 def _as_alert(alarm: Alarm, now: int) -> Alert:
