@@ -49,6 +49,8 @@ def memory() -> sqlite3.Connection:
 class TwinAlarms:
     """Alarms as a test puts them there."""
 
+    alerts_left_out = 0
+
     def __init__(self) -> None:
         self.now: list[Alarm] = []
         self.told: list[Transition] = []

@@ -518,20 +518,9 @@ class Pipeline:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
 
-    async def take_alerts(self, alerts: Sequence[Alert]) -> int:
-        """Take alerts that another system sends; done when what they change is on disk. Gives how many were left out
-        since too many fire. Raises StoreError, Refused."""
-        left_out = 0
-
-        def take() -> Sequence[Transition]:
-            nonlocal left_out
-            before = self.alarms.alerts_left_out
-            changes = self.alarms.take_alerts(alerts, self.clock())
-            left_out = self.alarms.alerts_left_out - before
-            return changes
-
-        await asyncio.wrap_future(self._flusher.between(take))
-        return left_out
+    async def take_alerts(self, alerts: Iterable[Alert]) -> None:
+        """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused."""
+        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.take_alerts(alerts, self.clock())))
 
     @property
     def causes(self) -> Causes:
@@ -598,6 +587,7 @@ class Pipeline:
             ("almenara_segment_lag_seconds", max(0.0, (self.clock() - oldest_ns) / NS) if oldest_ns else 0.0),
             ("almenara_series", len(self.index)),
             ("almenara_alarms_open", len(self.alarms.open())),
+            ("almenara_alerts_left_out_total", self.alarms.alerts_left_out),
             ("almenara_store_bytes", self._flusher.store_size.get("bytes", 0)),
             ("almenara_disk_free_bytes", self.folder.free_bytes()),
             ("almenara_cpu_seconds_total", time.process_time()),

@@ -88,18 +88,18 @@ class AlertmanagerApi:
         body = await self._body(request)
         now = self._pipeline.clock()
         found, wrong = await asyncio.to_thread(shapes.alerts_of, body, now)
+        self._pipeline.counters.add("almenara_alerts_received_total", len(found) + len(wrong))
+        if wrong:
+            self._pipeline.counters.add("almenara_alerts_invalid_total", len(wrong))
+        alarms = self._pipeline.alarms
+        before = alarms.alerts_left_out
         try:
             async with asyncio.timeout(WAIT_S):
-                too_many = await self._pipeline.take_alerts(found)
+                await self._pipeline.take_alerts(found)
         except TimeoutError as error:
             raise Refused("alerts are not taken now, since nothing can be stored; send them again") from error
-        counters = self._pipeline.counters
-        counters.add("almenara_alerts_received_total", len(found) + len(wrong))
-        for reason, count in (("invalid", len(wrong)), ("too many", too_many)):
-            if count:
-                counters.add("almenara_alerts_dropped_total", count, reason=reason)
-        if too_many:
-            wrong.append(f"{too_many} alerts were left out, since {MAX_ALERTS} are firing")
+        if alarms.alerts_left_out > before:
+            wrong.append(f"new alerts were left out, since {MAX_ALERTS} are firing")
         if wrong:
             raise Mistake(400, "; ".join(wrong))
         return Response()
