@@ -20,6 +20,9 @@ routes.unshift((app, server) => app.post('/bot:token/sendPhoto', (req, res) => {
   req.on('end', () => {
     const { photo, ...rest } = fieldsOf(Buffer.concat(chunks), /boundary=(.*)$/.exec(req.headers['content-type'])[1]);
     const message = Object.fromEntries(Object.entries(rest).map(([name, value]) => [name, value.toString('utf8')]));
+    for (const name of ['reply_parameters', 'caption_entities']) {
+      if (name in message) message[name] = JSON.parse(message[name]);
+    }
     message.photo = { bytes: photo.length, begins: photo.subarray(0, 8).toString('hex') };
     res.sendResult({ ok: true, result: server.addBotMessage(message, req.params.token) });
   });

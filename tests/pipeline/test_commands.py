@@ -18,6 +18,7 @@ from almenara.model.series import Series
 from almenara.model.time import HOUR_NS, NS
 from almenara.pipeline.commands import VERBS, Commands
 from almenara.pipeline.folder import DataFolder
+from almenara.pipeline.graphs import Graphs
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch
@@ -36,7 +37,8 @@ class Person:
 
     def __init__(self, hub: Pipeline, operator: bool = True, who: str = "@anna"):
         self.hub, self.operator, self.who = hub, operator, who
-        self.commands = Commands(hub, About("Brewery", timezone="Asia/Kolkata"))
+        graphs = Graphs(hub, "Asia/Kolkata")
+        self.commands = Commands(hub, About("Brewery", timezone="Asia/Kolkata"), graphs)
         self.answers: list[Reply] = []
 
     async def says(self, text: str, about: int = 0, time: int = 0) -> Reply:
@@ -140,7 +142,7 @@ def test_a_graph_is_drawn_of_a_series_and_of_an_incident(tmp_path: Path) -> None
             assert reply.graph_png is not None
             assert reply.graph_png.startswith(PNG)
         hub.clock.now_ns += HOUR_NS  # type: ignore[attr-defined]
-        assert "no row lies in that time" in (await person.says("graph temp a 1m")).text
+        assert "no row of its series lies in that time" in (await person.says("graph temp a 1m")).text
 
     run(tmp_path, story)
 

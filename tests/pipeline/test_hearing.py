@@ -13,6 +13,7 @@ from almenara.alarm.message import About
 from almenara.model.alarm import Command, Notice, Reply
 from almenara.pipeline import hearing
 from almenara.pipeline.commands import Commands
+from almenara.pipeline.graphs import Graphs
 from almenara.pipeline.hearing import Hearing
 from almenara.pipeline.hub import Pipeline
 from almenara.testing.hub import Clock, pipeline
@@ -65,7 +66,7 @@ def run(path: Path, story: Callable[[Pipeline, Hearing, Commands], Awaitable[Non
         await hub.start()
         listening = Hearing(hub)
         try:
-            await story(hub, listening, Commands(hub, About()))
+            await story(hub, listening, Commands(hub, About(), Graphs(hub)))
         finally:
             await listening.stop()
             await hub.stop()

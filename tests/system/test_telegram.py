@@ -14,6 +14,7 @@ from almenara.testing.process import HubProcess, wait_until
 
 pytestmark = [pytest.mark.timeout(300), pytest.mark.real("node", "telegram-test-api")]
 
+PNG = "89504e470d0a1a0a"
 CONFIG = """
 [rules.hot]
 expr = "temp > 30"
@@ -59,12 +60,13 @@ def test_an_alarm_arrives_and_is_taken_on_with_a_button_also_after_a_reload(tmp_
         wait_until(server.messages, "the alarm")
         (told,) = server.messages()
         assert "temp (room=a)" in said(told)
+        assert told["photo"]["begins"] == PNG
         assert told["reply_markup"]["inline_keyboard"][0][0] == {"text": "Acknowledge", "callback_data": "ack 1"}
 
         answer(server, lambda: server.presses("ack 1", told["number"]), "Taken on by @anna (Telegram)")
         assert incident(hub)["acknowledgement"]["who"] == "@anna (Telegram)"
         drawn = answer(server, lambda: server.says("GRAPH temp 1h"), "temp (room=a): 1 hour up to now")
-        assert drawn["photo"]["begins"] == "89504e470d0a1a0a"
+        assert drawn["photo"]["begins"] == PNG
 
         assert hub.post("/-/reload", b"")[0] == 200
         answer(server, lambda: server.says("LIST"), "taken on by @anna")

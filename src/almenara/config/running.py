@@ -74,7 +74,7 @@ class Running:
         self._sending = asyncio.create_task(sender.run(), name="notify")
         self._pinging = asyncio.create_task(self._ping(config), name="ping")
         self._notifying = notifying
-        self._hearing.start(notifying, Commands(hub, about))
+        self._hearing.start(notifying, Commands(hub, about, self._graphs))
 
     async def stop(self) -> None:
         """End all of them, and the bus."""

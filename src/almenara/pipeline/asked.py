@@ -15,6 +15,7 @@ from almenara.model.alarm import Command, Incident
 from almenara.model.errors import AlmenaraError
 from almenara.model.time import NS, parse_duration
 from almenara.pipeline.find import MOST, Found, find
+from almenara.pipeline.graphs import Graphs
 from almenara.pipeline.hub import Pipeline
 
 #: Among so many incidents, the newest, one is looked for by its number.
@@ -38,6 +39,7 @@ class Asked:
 
     hub: Pipeline
     about: About
+    graphs: Graphs
     command: Command
     args: str
 

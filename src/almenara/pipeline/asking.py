@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,12 +12,11 @@ from almenara.alarm.message import compose
 from almenara.alarm.wording import count, expected_text, one_line, series_text, since, span, value_text
 from almenara.model.alarm import Alarm, Evidence, Incident, NoticeKind, Reply, Severity, State
 from almenara.model.errors import AlmenaraError
-from almenara.model.series import Series
 from almenara.model.time import DAY_NS, HOUR_NS, NS
 from almenara.model.units import unit_symbol
 from almenara.pipeline.asked import Asked, Wrong, is_number, is_span, span_ns, title
 from almenara.pipeline.find import MOST
-from almenara.pipeline.picture import MOST_PANELS, series_png
+from almenara.pipeline.graphs import series_of, span_of
 from almenara.pipeline.reading import Replayed
 from almenara.plugin.contracts import Selection
 
@@ -129,7 +127,7 @@ async def graph(asked: Asked) -> Reply:
     id = await asked.series(text)
     end = asked.now + 1
     series = asked.hub.index[id]
-    png = await series_png(asked.hub, [id], end - (length or GRAPH_NS), end)
+    png = await asked.graphs.of_series([series], end - (length or GRAPH_NS), end, asked.hub.alarms.open())
     return Reply(f"{series_text(series, 100)}: {span((length or GRAPH_NS) / NS)} up to now", png)
 
 
@@ -140,17 +138,12 @@ def _with_span(args: str) -> tuple[str, int]:
 
 
 async def _graph_of(asked: Asked, one: Incident, length: int) -> Reply:
-    end = min(asked.now, one.resolved + HOUR_NS) + 1 if one.resolved else asked.now + 1
-    lasted = end - one.since
-    start = end - length if length else min(end - GRAPH_NS, one.since - lasted // 2)
-    series = list(dict.fromkeys(alarm.last.series for alarm in one.members))
-    png = await series_png(asked.hub, _ids(asked, series[:MOST_PANELS]), start, end)
-    more = f"\n{MOST_PANELS} of {len(series):,} series" if len(series) > MOST_PANELS else ""
+    start, end = span_of(one, asked.now + 1)
+    shown = series_of(one)
+    png = await asked.graphs.of_series(shown, end - length if length else start, end, one.members)
+    of = len({alarm.last.series for alarm in one.members})
+    more = f"\n{len(shown)} of {of:,} series" if of > len(shown) else ""
     return Reply(f"{title(one)}{more}", png)
-
-
-def _ids(asked: Asked, series: Sequence[Series]) -> list[int]:
-    return [id for id in asked.hub.index.find([one.key for one in series]).tolist() if id >= 0]
 
 
 async def why(asked: Asked) -> Reply:
@@ -205,5 +198,6 @@ async def _why_series(asked: Asked, id: int) -> Reply:
         lines.append("Nothing unusual within the last day.")
     elif len(begins) > MOST_LINES:
         lines.append(f"... and {len(begins) - MOST_LINES:,} more within the last day")
-    png = await series_png(hub, [id], now - DAY_NS, now + 1) if len(begins) else None
-    return Reply("\n".join(lines), png)
+    if not len(begins):
+        return Reply("\n".join(lines))
+    return Reply("\n".join(lines), await asked.graphs.of_series([series], now - DAY_NS, now + 1, hub.alarms.open()))

@@ -18,6 +18,7 @@ from almenara.model.alarm import Command, Reply
 from almenara.model.errors import AlmenaraError
 from almenara.pipeline import asking, ordering
 from almenara.pipeline.asked import Asked, Wrong
+from almenara.pipeline.graphs import Graphs
 from almenara.pipeline.hub import Pipeline
 
 log = logging.getLogger(__name__)
@@ -59,8 +60,8 @@ _SAME = {
 class Commands:
     """Answers for one hub; safe to use for several notifiers at once."""
 
-    def __init__(self, hub: Pipeline, about: About):
-        self._hub, self._about = hub, about
+    def __init__(self, hub: Pipeline, about: About, graphs: Graphs):
+        self._hub, self._about, self._graphs = hub, about, graphs
 
     async def answer(self, command: Command) -> None:
         """Do what is asked, and tell the person, whatever happens. The person's mistakes raise nothing."""
@@ -76,7 +77,7 @@ class Commands:
             return Reply(
                 f"{verb.upper()} is for operators, and {command.who} is none. Whoever runs this hub can change that."
             )
-        asked = Asked(self._hub, self._about, command, " ".join(command.args[:_MOST_LETTERS].split()))
+        asked = Asked(self._hub, self._about, self._graphs, command, " ".join(command.args[:_MOST_LETTERS].split()))
         if VERBS[verb].acts:
             log.info("%s: %s %s", one_line(command.who, 80), verb, one_line(asked.args, 200))
         try:

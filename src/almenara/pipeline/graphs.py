@@ -79,9 +79,11 @@ class Graphs:
                 self._drawn.pop(key, None)  # the next try draws anew
             raise
 
-    async def _draw(self, incident: Incident) -> bytes:
-        start, end = span_of(incident, self._hub.clock() + 1)
-        panels = [panel for series in series_of(incident) if (panel := await self._panel(incident, series, start, end))]
+    async def of_series(self, series: Sequence[Series], start: int, end: int, alarms: Sequence[Alarm] = ()) -> bytes:
+        """A graph of at most MOST_PANELS series in [start, end), ns, with those of the alarms that are theirs. Raises
+        NoGraph."""
+        found = [await self._panel(alarms, one, start, end) for one in series[:MOST_PANELS]]
+        panels = [panel for panel in found if panel is not None]
         if not panels:
             raise NoGraph("no row of its series lies in that time")
         png = await asyncio.get_running_loop().run_in_executor(self._thread, self._png, panels, start, end)
@@ -89,12 +91,15 @@ class Graphs:
             raise NoGraph(f"it has {len(png):,} bytes, more than the {MOST_BYTES:,} that a message takes along")
         return png
 
+    async def _draw(self, incident: Incident) -> bytes:
+        return await self.of_series(series_of(incident), *span_of(incident, self._hub.clock() + 1), incident.members)
+
     def _png(self, panels: Sequence[Panel], start: int, end: int) -> bytes:
         from almenara.plot.png import figure_png  # imports matplotlib, which takes a while
 
         return figure_png(panels, width=WIDTH, height=HEIGHT, dpi=DPI, timezone=self._timezone, span=(start, end))
 
-    async def _panel(self, incident: Incident, series: Series, start: int, end: int) -> Panel | None:
+    async def _panel(self, of: Sequence[Alarm], series: Series, start: int, end: int) -> Panel | None:
         hub = self._hub
         (id,) = hub.index.find([series.key]).tolist()
         if id < 0:
@@ -103,7 +108,7 @@ class Graphs:
         rows = int(np.asarray((await hub.read(one, start, end, end - start, "count")).value).sum())
         if not rows:
             return None
-        title, alarms = one_line(str(series), _TITLE_LETTERS), _spans(incident, series, start, end)
+        title, alarms = one_line(str(series), _TITLE_LETTERS), _spans(of, series, start, end)
         unit = unit_symbol(hub.metadata.of(id).unit, series.name)
         if rows > MOST_ROWS or not hub.options.watches:
             wide = await hub.read(one, start, end, -(-(end - start) // WIDTH), "avg")
@@ -152,9 +157,9 @@ def _strength(alarm: Alarm) -> tuple[bool, int, float]:
     return one.state is not State.RESOLVED, _RANK[one.severity], score if score == score else 0.0
 
 
-def _spans(incident: Incident, series: Series, start: int, end: int) -> list[tuple[int, int, str]]:
+def _spans(alarms: Sequence[Alarm], series: Series, start: int, end: int) -> list[tuple[int, int, str]]:
     """When the alarms of a series were on."""
-    mine = [alarm.last for alarm in incident.members if alarm.last.series == series]
+    mine = [alarm.last for alarm in alarms if alarm.last.series == series]
     return [
         (max(one.since, start), min(one.time, end) if one.state is State.RESOLVED else end, one.severity.value)
         for one in mine
