@@ -65,6 +65,7 @@ def test_an_alarm_arrives_and_is_taken_on_with_a_button_also_after_a_reload(tmp_
 
         answer(server, lambda: server.presses("ack 1", told["number"]), "Taken on by @anna (Telegram)")
         assert incident(hub)["acknowledgement"]["who"] == "@anna (Telegram)"
+        answer(server, lambda: server.says("WHY 1"), "acknowledged by @anna (Telegram)")
         drawn = answer(server, lambda: server.says("GRAPH temp 1h"), "temp (room=a): 1 hour up to now")
         assert drawn["photo"]["begins"] == PNG
 
