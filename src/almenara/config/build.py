@@ -11,6 +11,7 @@ from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 
 from almenara.alarm.book import Book
+from almenara.alarm.folding import Grouping
 from almenara.alarm.rules import NOT_OURS, Rule
 from almenara.alarm.silence import Occasions, Silence, with_windows
 from almenara.alarm.silences import Silences
@@ -228,12 +229,18 @@ def maintenance(config: Config) -> list[Silence]:
     return found
 
 
+def grouping(config: Config) -> Grouping:
+    """What folds alarms into incidents."""
+    chosen = config.incidents
+    return Grouping(tuple(chosen.group_by), chosen.window, chosen.correlate, chosen.residuals_mb)
+
+
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex, clock: Callable[[], int]) -> Book:
     causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
-        causes=causes, notifiers=told(config), clock=clock,
+        causes=causes, notifiers=told(config), clock=clock, grouping=grouping(config),
         silences=Silences(folder.database, config.site.timezone, maintenance(config)),
     )  # fmt: skip
 

@@ -52,6 +52,7 @@ class Config:
     publish: Publish = field(default_factory=Publish)
     agent: Agent = field(default_factory=Agent)
     watch: schema.Watch = field(default_factory=schema.Watch)
+    incidents: schema.Incidents = field(default_factory=schema.Incidents)
     topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
     codecs: Mapping[str, Plugin] = field(default_factory=dict)
     transports: Mapping[str, Plugin] = field(default_factory=dict)

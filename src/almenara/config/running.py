@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 #: Sections that a running hub cannot take over; all others it can.
 FIXED = (
     "site", "http", "mqtt", "data", "detectors", "calendars", "tuning", "budgets", "stores", "dweet", "queue",
-    "streams",
+    "streams", "incidents",
 )  # fmt: skip
 
 

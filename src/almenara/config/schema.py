@@ -257,6 +257,24 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Incidents:
+    """Which alarms people are told of as one incident, besides those of one series.
+
+    Options:
+        group_by: Labels; alarms with equal ones that fire together are one incident, such as ["site"].
+        window: How far apart alarms may fire and still fire together; counted from the first and from the latest.
+        correlate: Whether alarms of series whose residuals move together, as measured before, are one incident.
+        residuals_mb: The most memory for residuals, 720 bytes a series; of series beyond it only anomalies that began
+            together, and labels, count.
+    """
+
+    group_by: list[str] = field(default_factory=list)
+    window: Annotated[Duration, Range(0, 86_400)] = 300.0
+    correlate: bool = True
+    residuals_mb: Annotated[float, Range(0, 65_536)] = 64.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tuning:
     """What counts as an anomaly of some series, whatever the detector.
 
@@ -353,7 +371,7 @@ class Plugin:
 
 #: Sections that are one table, and their classes.
 SECTIONS: dict[str, Any] = {
-    "site": Site, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
+    "site": Site, "incidents": Incidents, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
     "watch": Watch,
     "dweet": Dweet, "queue": Queue,
 }  # fmt: skip

@@ -17,7 +17,10 @@ from functools import partial
 import numpy as np
 
 from almenara.alarm.book import Book
+from almenara.alarm.residuals import Residuals
 from almenara.alarm.rules import Rule
+from almenara.analysis.cooccurrence import cooccur, histories
+from almenara.analysis.correlation import correlate, ranked
 from almenara.analysis.runs import crossings, starts
 from almenara.model.batch import Batch
 from almenara.model.series import SeriesTable
@@ -64,6 +67,7 @@ def steps(options: Options) -> Iterator[tuple[str, Callable[[], object]]]:
         yield f"judging: {watch.name}", partial(_judge, watch)
     yield "judging", partial(_judge_all, options.watches)
     yield "alarms", _alarms
+    yield "folding alarms", _fold
     yield "queries", _query
 
 
@@ -137,6 +141,13 @@ def _alarms() -> None:
     book.step(1, batch, empty_verdict(1), 0)
     book.tick(batch.time[0])
     book.close()
+
+
+def _fold() -> None:
+    Residuals(1).step(_one_row(), empty_verdict(1))
+    moves, begins = ranked(np.zeros((2, 4), np.float32)), histories([0, 1], [0, 0], 2)
+    correlate(moves, moves, 1)
+    cooccur(begins, begins, 1.0, 1)
 
 
 def _index() -> None:

@@ -38,6 +38,14 @@ class NoAlarms:
         """Still none."""
         return ()
 
+    def split(self, incident: int, alarms: Sequence[tuple[str, bytes]], who: str) -> Sequence[Transition]:
+        """There is none to split."""
+        return ()
+
+    def join(self, incident: int, other: int, who: str) -> Sequence[Transition]:
+        """There are none to join."""
+        return ()
+
     def take_alerts(self, alerts: Iterable[Alert], now_ns: int) -> Sequence[Transition]:
         """None is taken."""
         return ()

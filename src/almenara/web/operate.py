@@ -268,8 +268,13 @@ def transition_row(one: Transition, incident: int | None = None) -> dict[str, An
 
 
 def alarm_row(alarm: Alarm) -> dict[str, Any]:
-    """One alarm as it stands: its last change, and its incident."""
-    return transition_row(alarm.last, alarm.incident)
+    """One alarm as it stands: its last change, its incident, and why it belongs there."""
+    return transition_row(alarm.last, alarm.incident) | {"reason": alarm.reason}
+
+
+def _position(one: Incident, alarm: Alarm | None) -> int | None:
+    """Which of the members an alarm is."""
+    return None if alarm is None else one.members.index(alarm)
 
 
 def incident_row(one: Incident) -> dict[str, Any]:
@@ -282,6 +287,8 @@ def incident_row(one: Incident) -> dict[str, Any]:
         "state": one.state.value,
         "severity": one.severity.value,
         "members": [alarm_row(alarm) for alarm in one.members],
+        "first": _position(one, one.first),
+        "strongest": _position(one, one.strongest),
         "acknowledgement": taken
         and {
             "who": taken.who,
