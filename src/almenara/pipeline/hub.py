@@ -522,14 +522,9 @@ class Pipeline:
         """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.take_alerts(alerts, self.clock())))
 
-    async def split_incident(self, incident: int, alarms: Sequence[tuple[str, bytes]], who: str) -> None:
-        """Take alarms, (rule, key of the series), out of an open incident; people are told of them. Raises
-        IncidentError or StoreError."""
-        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.split(incident, alarms, who)))
-
-    async def join_incidents(self, incident: int, other: int, who: str) -> None:
-        """Put the alarms of an open incident, `other`, into `incident`. Raises IncidentError or StoreError."""
-        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.join(incident, other, who)))
+    async def with_alarms(self, do: Callable[[Alarms], Sequence[Transition]]) -> None:
+        """Have alarms changed between two segments, as by `lambda alarms: alarms.split(...)`. Raises what it raises."""
+        await asyncio.wrap_future(self._flusher.between(lambda: do(self.alarms)))
 
     @property
     def causes(self) -> Causes:
