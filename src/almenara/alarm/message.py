@@ -216,10 +216,14 @@ class _Told:
         return f", usually {text}" if text else ""
 
     def _lasted(self) -> str:
+        one = self.incident
+        return (
+            f"{span(((one.resolved or self.now) - one.since) / NS)}, {self._from_to()}; at worst {one.severity.value}"
+        )
+
+    def _from_to(self) -> str:
         one, zone = self.incident, self.about.timezone
-        ended = one.resolved or self.now
-        times = f"{clock(one.since, self.now, zone)} to {clock(ended, self.now, zone)}"
-        return f"{span((ended - one.since) / NS)}, from {times}; at worst {one.severity.value}"
+        return f"from {clock(one.since, self.now, zone)} to {clock(one.resolved or self.now, self.now, zone)}"
 
     def _unusual(self, one: Transition) -> str:
         score = one.evidence.score
@@ -305,7 +309,7 @@ class _Told:
         for one in order[:MOST_NAMED]:
             kind = NoticeKind.RESOLVED if one.resolved else NoticeKind.FIRING
             told = _Told(kind, one, self.about, self.now, None, ())
-            when = told._lasted() if one.resolved else f"since {since(one.since, self.now, self.about.timezone)}"
+            when = told._from_to() if one.resolved else f"since {since(one.since, self.now, self.about.timezone)}"
             yield Fact(f"#{one.id}", f"{told.title()}; {when}", told.link())
         if (left := len(order) - MOST_NAMED) > 0:
             yield Fact("And", count(left, "more incident"))

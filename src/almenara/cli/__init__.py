@@ -108,6 +108,22 @@ def _agent(
     raise typer.Exit(run(config=config, hub=hub, data=data) or 0)
 
 
+@app.command("notify")
+def _notify(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Notifier, as [notifiers.NAME] has it.")],
+    config: Annotated[Path, typer.Option("--config", "-c", metavar="FILE", help="Configuration file.")],
+) -> None:
+    """Send a test message through one notifier, and say what became of it. No hub has to run."""
+    try:
+        from almenara.cli.notify import run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara notify", "hub") from error
+
+    raise typer.Exit(run(name, config) or 0)
+
+
 @app.command("watch")
 def _watch(
     urls: Annotated[list[str], typer.Argument(metavar="URL...", help="Addresses of the hubs to watch.")],

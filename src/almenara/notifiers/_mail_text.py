@@ -137,15 +137,17 @@ def html_of(notice: Notice, cid: str = "") -> str:
         else '<tr><td style="padding:0 0 12px"></td></tr>'
     )
     rows = "".join(map(_row, notice.facts))
-    return _page().substitute(
+    page = _page().substitute(
         title=escape(one_line(notice.title)), colour=colour, picture=picture, rows=rows, button=button,
         kind=escape(_badge(notice)),
     )  # fmt: skip
+    # As references, for programs that show the page without a word of its encoding.
+    return page.encode("ascii", "xmlcharrefreplace").decode()
 
 
 def _badge(notice: Notice) -> str:
     words = _WORDS.get(notice.kind, "{}").format(notice.incident.severity.value)
-    return f"{words} · #{notice.incident.id}" if notice.incident.id else words
+    return f"{words} · #{notice.incident.id}" if notice.incident.id and notice.kind is not NoticeKind.DIGEST else words
 
 
 def _row(fact: Fact) -> str:

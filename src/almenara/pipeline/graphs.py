@@ -36,8 +36,8 @@ MOST_WAITING = 4
 #: So much is shown of an incident that lasts, and graphs that are kept for the next notifier.
 _LONGEST_NS, _KEPT = 7 * DAY_NS, 8
 #: Pixels of a panel; on a phone, at half of it and less, the letters are still to be read.
-WIDTH, HEIGHT, DPI = 1104, 440, 200
-_TITLE_LETTERS = 64
+WIDTH, HEIGHT, DPI = 900, 400, 200
+_TITLE_LETTERS = 50
 _RANK = {severity: rank for rank, severity in enumerate(Severity)}
 
 
