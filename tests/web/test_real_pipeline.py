@@ -29,6 +29,11 @@ from almenara.stores.memory import Memory
 class NoAlarms(TwinAlarms):
     """Rules that never fire."""
 
+    changes = 0
+
+    def evaluated(self) -> Sequence[Any]:
+        return ()
+
     def step(self, *_: Any) -> Sequence[Transition]:
         return ()
 
