@@ -19,10 +19,11 @@ import pytest
 from alarm.book_case import T0, Table, book, database, rows
 from almenara.alarm import send
 from almenara.alarm.book import Book
+from almenara.alarm.policies import Policies, Policy
 from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
 from almenara.model.alarm import Incident, Notice
-from almenara.model.errors import AlmenaraError
+from almenara.model.errors import AlmenaraError, NotifyError
 from almenara.model.time import DAY_NS, NS
 from almenara.notifiers.webhook import Webhook
 from almenara.plugin.options import Secret
@@ -226,6 +227,100 @@ def test_a_notifier_that_hangs_or_breaks_does_not_hold_up_the_others(
             await webhook.close()
         assert sender.counts["hook", "sent"] == 1
         assert {name for name, outcome in sender.counts if outcome == "failed"} == {"broken", "hangs"}
+        one.close()
+
+    asyncio.run(main())
+
+
+def test_one_message_that_is_not_taken_does_not_hold_up_those_of_other_incidents(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(send, "FIRST_WAIT_NS", NS // 50)
+    heard: list[tuple[int, str]] = []
+
+    class Choosy:
+        async def notify(self, notice: Notice) -> None:
+            if notice.incident.id == 1:
+                raise NotifyError("not this one", retry=True)
+            heard.append((notice.incident.id, notice.kind.value))
+
+    async def main() -> None:
+        one = book(path, Table(3), HOT, notifiers=["choosy"])
+        hot(one, 1, 0, 0)
+        hot(one, 2, 300, 1)
+        hot(one, 3, 400, 0, 1, value=50)
+        sender = Sender(database(path), {"choosy": Choosy()}, one, Clock(T0))
+        running = asyncio.create_task(sender.run())
+        await until(lambda: len(heard) == 2)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        assert heard == [(2, "firing"), (2, "resolved")]
+        with sqlite3.connect(path) as db:
+            tries = dict(db.execute("SELECT state, tries FROM outbox WHERE incident = 1"))
+        assert tries["firing"] > 0
+        assert tries["resolved"] == 0, "the order within an incident stays"
+        one.close()
+
+    asyncio.run(main())
+
+
+def test_those_who_stand_in_are_told_what_cannot_be_delivered_and_of_the_end(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    notifiers = ["dead", "hook"]
+    policy = Policy("all", notify=("dead",), fallback=("hook",))
+
+    class Dead:
+        async def notify(self, notice: Notice) -> None:
+            raise NotifyError("unplugged", retry=False)
+
+    async def main() -> None:
+        one = book(path, Table(3), HOT, notifiers=Policies([policy], dict.fromkeys(notifiers, ())))
+        async with Receiver().serving() as receiver:
+            webhook = Webhook(url=Secret(receiver.url))
+            sender = Sender(database(path), {"dead": Dead(), "hook": webhook}, one, Clock(T0))
+            running = asyncio.create_task(sender.run())
+            hot(one, 1, 0, 0)
+            await until(lambda: sender.counts["hook", "sent"] == 1)
+            hot(one, 2, 10, 0, value=50)
+            await until(lambda: sender.counts["hook", "sent"] == 2)
+            await until(lambda: sender.counts["dead", "given up"] == 2)
+            running.cancel()
+            with suppress(asyncio.CancelledError):
+                await running
+            await webhook.close()
+        assert [status for status, _ in receiver.stories] == ["firing", "resolved"], "each once"
+        kinds = [(line.kind, line.who) for line in one.lines(1)]
+        assert {("fallback", "hook"), ("given up", "dead"), ("sent", "hook")} <= set(kinds)
+        assert "was not told by dead, given up: unplugged" in caplog.text
+        one.close()
+
+    asyncio.run(main())
+
+
+def test_a_receiver_that_asks_to_be_left_alone_is(path: Path) -> None:
+    async def main() -> None:
+        clock, tried = Clock(T0), []
+
+        class Busy:
+            async def notify(self, notice: Notice) -> None:
+                tried.append(clock.now_ns)
+                if len(tried) == 1:
+                    raise NotifyError("429", retry=True, retry_after_s=40)
+
+        one = book(path, Table(3), HOT, notifiers=["busy"])
+        hot(one, 1, 0, 0)
+        sender = Sender(database(path), {"busy": Busy()}, one, clock)
+        running = asyncio.create_task(sender.run())
+        while len(tried) < 2:
+            await asyncio.sleep(0.02)
+            clock.now_ns += 5 * NS
+        await until(lambda: sender.counts["busy", "sent"] == 1)
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+        assert tried[1] - tried[0] >= 40 * NS
         one.close()
 
     asyncio.run(main())

@@ -108,10 +108,11 @@ class Sender:
         return message, message is not None or outbox.is_waiting(self._db, name)
 
     async def _pause(self, wait_ns: int) -> None:
-        """Leave a receiver alone that failed, by the hub's clock; one that was set back does not make it longer."""
-        began = self._clock()
-        while 0 <= (gone := self._clock() - began) < wait_ns:
-            await asyncio.sleep(min((wait_ns - gone) / NS, LOOK_S))
+        """Leave a receiver alone that failed. What passes first counts, by the
+        hub's clock or the machine's own, so that one set back delays nothing."""
+        began, end_s = self._clock(), time.monotonic() + wait_ns / NS
+        while self._clock() - began < wait_ns and (left_s := end_s - time.monotonic()) > 0:
+            await asyncio.sleep(min(left_s, LOOK_S))
 
     async def _send(self, notifier: Notifier, message: Message) -> int:
         """Try once; gives how long the receiver is to be left alone at least (ns), 0: it took the message, or refused
