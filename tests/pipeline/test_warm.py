@@ -106,9 +106,11 @@ from almenara.config.load import load
 from almenara.model.time import NS
 from almenara.pipeline import warm
 from almenara.plugin.contracts import Packet
+from almenara.query import parse_selector
 
 NOW = 1_800_000_000 * NS
-built = build(load(None, {"data.folder": sys.argv[1], "mqtt.enabled": False}), clock=lambda: NOW)
+rule = {"rules.cold": {"expr": "temperature < 30"}}
+built = build(load(None, rule | {"data.folder": sys.argv[1], "mqtt.enabled": False}), clock=lambda: NOW)
 hub = built.pipeline
 for step, do in warm.steps(hub.options):
     do()
@@ -123,6 +125,7 @@ async def first_samples():
         await hub.write(Packet("/write", b"cpu,host=a usage=3.5 %d" % (time * NS), received_ns=NOW), "influx")
         await hub.settle()
         await hub.query('temperature{city="Mumbai"}', NOW, NOW, 0)
+    await hub.replay(hub.index.select(parse_selector("temperature")), NOW - 60 * NS, NOW)
     print(json.dumps([name for name, n in compiled().items() if n != before.get(name)]))
     await hub.stop()
 

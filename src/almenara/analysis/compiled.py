@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -24,6 +25,14 @@ apart = njit(**_options, _nrt=False, apart=True)
 
 #: Bytes that a processor fetches at once.
 LINE = 64
+
+
+def only_read(array: Any, dtype: Any) -> np.ndarray:
+    """A column as compiled functions take it in: contiguous, and not to be written. Columns from a store cannot be
+    written and those of a batch can, which to the compiler are two kinds, and it would do everything twice."""
+    column = np.ascontiguousarray(array, dtype).view()
+    column.flags.writeable = False
+    return column
 
 
 @intrinsic

@@ -15,6 +15,7 @@ import numpy as np
 
 from almenara.analysis.calendars import site_zone
 from almenara.analysis.change import CALMER, HOUR_S, SLOT, UPWARDS, WILDER, run
+from almenara.analysis.compiled import only_read
 from almenara.detectors._formats import checked
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import figure
@@ -107,9 +108,9 @@ class Change:
             self._slots[ids] = other._slots[: len(ids)]
 
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
-        ids = np.ascontiguousarray(batch.id, np.int32)
-        times = np.ascontiguousarray(batch.time, np.int64)
-        values = np.ascontiguousarray(batch.value, np.float64)
+        ids = only_read(batch.id, np.int32)
+        times = only_read(batch.time, np.int64)
+        values = only_read(batch.value, np.float64)
         n = len(ids)
         if not ids.shape == times.shape == values.shape == (n,):
             raise ValueError(f"columns differ in shape: id {ids.shape}, time {times.shape}, value {values.shape}")

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import numpy as np
 
 from almenara.analysis.calendars import site_zone
+from almenara.analysis.compiled import only_read
 from almenara.analysis.occasions import Calendar
 from almenara.analysis.seasonal_periods import PERIODS
 from almenara.analysis.seasonal_run import run
@@ -152,9 +153,9 @@ class Seasonal:
             self._occasions.adopt(ids, other._occasions)
 
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
-        ids = np.ascontiguousarray(batch.id, np.int32)
-        times = np.ascontiguousarray(batch.time, np.int64)
-        values = np.ascontiguousarray(batch.value, np.float64)
+        ids = only_read(batch.id, np.int32)
+        times = only_read(batch.time, np.int64)
+        values = only_read(batch.value, np.float64)
         n = len(ids)
         if not ids.shape == times.shape == values.shape == (n,):
             raise ValueError(f"columns differ in shape: id {ids.shape}, time {times.shape}, value {values.shape}")

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from almenara._compiled import njit
+from almenara.analysis.compiled import only_read
 from almenara.model.batch import Batch, Verdict
 from almenara.pipeline.kinds import COUNTER, GAUGE, UNTOLD
 from almenara.plugin.contracts import Detector
@@ -212,4 +213,4 @@ def _at(column: Any, rows: np.ndarray) -> np.ndarray:
 
 
 def _columns(batch: Batch) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.asarray(batch.id, np.int32), np.asarray(batch.time, np.int64), np.asarray(batch.value, np.float64)
+    return only_read(batch.id, np.int32), only_read(batch.time, np.int64), only_read(batch.value, np.float64)

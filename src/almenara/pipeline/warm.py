@@ -136,7 +136,7 @@ def _alarms() -> None:
     # Two connections to one database that is nowhere on disk, as a book wants.
     book = Book(
         lambda: sqlite3.connect("file:warm_up?mode=memory&cache=shared", uri=True, isolation_level=None),
-        [Rule("warm_up", "warm_up > 1")], index, lambda matchers: Selector(index, matchers),
+        [Rule("warm_up", "warm_up < 1", keep_firing_for_s=60)], index, lambda matchers: Selector(index, matchers),
     )  # fmt: skip
     book.step(1, batch, empty_verdict(1), 0)
     book.tick(batch.time[0])
