@@ -19,29 +19,34 @@ KEPT = 720
 #: Parts of a half band in one step of a byte, which then reaches from -4 to 4.
 STEPS = 32.0
 MISSING = -128
-_NEVER = np.iinfo(np.int32).min
+_NEVER = -1_000_000  # a minute before all others
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _add(id, time, value, yhat, lower, upper, most, newest, minute, total, count, ring):  # type: ignore[no-untyped-def]
-    kept = len(ring)
-    for k in range(len(id)):
+    """Whether the rows are in order of series; else those from there on are left out."""
+    kept, k = len(ring), 0
+    while k < len(id) and id[k] < most:
         i = id[k]
-        if i >= most:
-            break  # ids rise
-        half = 0.5 * (upper[k] - lower[k])
-        far = (value[k] - yhat[k]) / half if half > 0 else np.nan
-        now = np.int32(time[k] // MINUTE_NS)
-        if far != far or now < minute[i]:
-            continue
-        far = min(max(far, -4.0), 4.0)
-        if now == minute[i]:
-            total[i] += far
-            count[i] += 1
-            continue
-        if count[i] and minute[i] > newest - kept:
-            ring[minute[i] % kept, i] = np.int8(min(127, round(STEPS * total[i] / count[i])))
-        minute[i], total[i], count[i] = now, far, 1
+        now, sum_, n = minute[i], total[i], count[i]
+        begin, end = now * MINUTE_NS, (now + 1) * MINUTE_NS
+        while k < len(id) and id[k] == i:
+            far, t = 2.0 * (value[k] - yhat[k]) / (upper[k] - lower[k]), time[k]
+            k += 1
+            if not (abs(far) < np.inf) or t < begin:
+                continue
+            if t >= end:  # what divides is slow, and seldom comes
+                if n and now > newest - kept:
+                    ring[now % kept, i] = np.int8(max(-127, min(127, round(STEPS * sum_ / n))))
+                now = t // MINUTE_NS
+                begin, end = now * MINUTE_NS, (now + 1) * MINUTE_NS
+                sum_, n = 0.0, 0
+            sum_ += min(max(far, -4.0), 4.0)
+            n += 1
+        minute[i], total[i], count[i] = now, sum_, n
+        if k < len(id) and id[k] < i:
+            return False
+    return True
 
 
 class Residuals:
@@ -51,8 +56,8 @@ class Residuals:
         self.most = int(megabytes * 1e6 / KEPT)  # series
         self._newest = _NEVER
         self._n = 0
-        self._minute = np.zeros(0, np.int32)
-        self._total, self._count = np.zeros(0, np.float32), np.zeros(0, np.int32)
+        self._minute = np.zeros(0, np.int64)
+        self._total, self._count = np.zeros(0), np.zeros(0, np.int64)
         self._ring = np.zeros((KEPT, 0), np.int8)
 
     def step(self, batch: Batch, verdict: Verdict) -> None:
@@ -63,13 +68,15 @@ class Residuals:
         self._reserve(min(int(id[-1]) + 1, self.most))
         self._go_on(int(time.max()) // MINUTE_NS)
         columns = (verdict.judged(batch), verdict.yhat, verdict.lower, verdict.upper)
-        if any(len(column) != len(id) for column in columns) or (id[1:] < id[:-1]).any() or id[0] < 0:
-            raise ValueError(f"residuals: columns of one length in order of series expected; got {len(id)} rows")
+        if any(len(column) != len(id) for column in columns) or id[0] < 0:
+            raise ValueError(f"residuals: expected columns of one length, {len(id)}, and ids of 0 or more")
         value, yhat, lower, upper = (np.ascontiguousarray(column, np.float64) for column in columns)
-        _add(
+        in_order = _add(
             np.ascontiguousarray(id, np.int32), np.ascontiguousarray(time, np.int64), value, yhat, lower, upper,
             self.most, self._newest, self._minute, self._total, self._count, self._ring,
         )  # fmt: skip
+        if not in_order:
+            raise ValueError("residuals: rows must be in order of series")
 
     def of(self, ids: np.ndarray, before: int) -> np.ndarray:
         """float32[k, KEPT]: residuals of these series in the minutes before minute `before`, the newest last; NaN where
@@ -90,9 +97,9 @@ class Residuals:
         if n > len(self._minute):
             size = min(self.most, max(n, len(self._minute) * 3 // 2))
             more = size - len(self._minute)
-            self._minute = np.concatenate((self._minute, np.full(more, _NEVER, np.int32)))
-            self._total = np.concatenate((self._total, np.zeros(more, np.float32)))
-            self._count = np.concatenate((self._count, np.zeros(more, np.int32)))
+            self._minute = np.concatenate((self._minute, np.full(more, _NEVER, np.int64)))
+            self._total = np.concatenate((self._total, np.zeros(more)))
+            self._count = np.concatenate((self._count, np.zeros(more, np.int64)))
             self._ring = np.concatenate((self._ring, np.full((KEPT, more), MISSING, np.int8)), axis=1)
         self._n = n
 
