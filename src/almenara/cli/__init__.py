@@ -363,6 +363,39 @@ def _backtest(
     run(order, url=url, token=token)
 
 
+@app.command("audit")
+def _audit(
+    nagios_log: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="A nagios.log or one of its archives; again for more.")
+    ] = None,
+    alertmanager_export: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Alerts as JSON, as /api/v2/alerts or `amtool alert query -o json` give them."
+        ),
+    ] = None,
+    perfdata: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="PATH", help="Perfdata files of Nagios, RRDs of pnp4nagios, or folders of them."),
+    ] = None,
+    config: Config = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Write a page that needs no network.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Audit the pager you have: replay your own history, without a hub, and put what your pager told beside the
+    incidents that this program makes of it."""
+    try:
+        from almenara.cli.audit import Order, run
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("almenara"):
+            raise
+        raise MissingExtra("almenara audit", "hub") from error
+
+    raise typer.Exit(run(Order(nagios_log or [], alertmanager_export or [], perfdata or [], config, out, as_json)))
+
+
 @app.command("import")
 def _import(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them.")],

@@ -77,7 +77,7 @@ class Rehearsal:
             self._seq += 1
             self._row_ns = int(np.max(np.asarray(batch.time)[rows]))
             part = Batch(batch.series, *(np.asarray(c)[rows] for c in (batch.id, batch.time, batch.value)))
-            self.book.step(self._seq, part, _taken(verdict, rows), 0)
+            self.book.step(self._seq, part, taken(verdict, rows), 0)
 
     def advance(self, to_ns: int) -> None:
         """Nothing more comes before this time: the clock goes on to it."""
@@ -144,12 +144,14 @@ class Rehearsal:
 
 def _slices(nth: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """(number, rows in their order) of each slice of time that has rows."""
+    if not len(nth):
+        return iter(())
     order = np.argsort(nth, kind="stable")
     numbers, first = np.unique(nth[order], return_index=True)
     return zip(numbers.tolist(), np.split(order, first[1:]), strict=True)
 
 
-def _taken(verdict: Verdict, rows: np.ndarray) -> Verdict:
+def taken(verdict: Verdict, rows: np.ndarray) -> Verdict:
     """The verdict of some rows."""
     names = ("score", "yhat", "lower", "upper", "share", "cause", "value", "nth")
     columns = {name: np.asarray(c)[rows] for name in names if (c := getattr(verdict, name)) is not None}
