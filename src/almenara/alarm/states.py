@@ -99,6 +99,10 @@ class Changes:
         return len(self.row)
 
 
+def _nothing() -> Changes:
+    return Changes(*(np.zeros(0, kind) for kind in (np.int64, np.int32, np.int8, np.int64, np.float64)))
+
+
 @dataclass(slots=True, eq=False)
 class Kept:
     """What `Machine.undo` needs: the series looked at (None: all), those of them that had an alarm, and its columns."""
@@ -174,6 +178,8 @@ class Machine:
         """
         began = self._begin(now_ns, pace, heard_from_ns, mask) if self.rule.no_data == "alarm" else _NONE
         id = np.setdiff1d(self.open(), began, assume_unique=True)
+        if not len(id) and not len(began):  # the usual case
+            return _nothing()
         state, last, grace = self.state[id], pace.last[id], np.minimum(pace.gap[id], MOST_GRACE_NS)
         silent = now_ns - np.maximum(last, heard_from_ns) > pace.limit(id)
         self._take_silence(id[silent], pace, now_ns)
@@ -264,6 +270,8 @@ class StaleMachine(Machine):
         stale = pace.stale(now_ns - hold, heard_from_ns, self.rule.number)[:n] & mask[:n] & (state == INACTIVE)
         gone = (state == FIRING) & (now_ns - pace.last[:n] >= GONE_NS)
         id = np.flatnonzero(stale | gone).astype(np.int32)
+        if not len(id):
+            return _nothing()
         told = np.where(gone[id], _TELL_RESOLVED, FIRING).astype(np.int8)
         began, ended = id[told == FIRING], id[told == _TELL_RESOLVED]
         limit = pace.stale_limit(self.rule.number)[began]

@@ -166,8 +166,9 @@ def _audited(order: Order, log: NagiosLog | None, problems: list[Problem], rows:
     times = [one.since for one in problems] + [one.end for one in problems if one.end]
     if log is not None and log.lines:
         times += [log.first, log.last]
-    if rows.n:
-        times += rows.span()
+    if rows.n:  # figures from before what was told only teach
+        first, last = rows.span()
+        times += [last] if times else [first, last]
     start, end = (min(times), max(times) + 60 * NS) if times else (0, 1)
     incidents: list[Incident] = []
     ours, why = 0, dict[int, str]()
