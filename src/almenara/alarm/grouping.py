@@ -24,6 +24,8 @@ TOGETHER_NS = MINUTE_NS
 #: So many alarms of one rule within a minute that nothing else holds together are a burst, where by the rule's usual
 #: rate at most one in a hundred of them would be there.
 BURST, BURST_CHANCE = 20, 0.01
+#: Alarms that fire are compared with so many members of incidents that are open: some tenths of a second.
+MOST_LEADERS = 1000
 #: Labels that name a machine; the first one that an alarm has counts.
 HOST_LABELS = ("host", "hostname", "instance", "node", "machine", "server", "device")
 
@@ -233,7 +235,7 @@ class Incidents:
             one.leaders for one in self.open.values() if earliest <= one.latest <= latest or
             earliest <= one.opened <= latest
         ]  # fmt: skip
-        most = max(LEADERS, MOST_COMPARED // len(fired))
+        most = min(MOST_LEADERS, max(LEADERS, MOST_COMPARED // len(fired)))
         return [leader for leaders in reversed(near) for leader in leaders][:most]
 
     def _bursts(self, fired: Sequence[Transition], links: Links) -> dict[bytes, Link]:
