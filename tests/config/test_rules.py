@@ -138,7 +138,7 @@ def test_prometheus_rule_files_are_taken_as_they_are(tmp_path: Path) -> None:
     assert dict(disk.labels) == {"team": "ops", "severity": "page"}
     assert disk.annotation_texts["summary"].render({"instance": "a"}, 2**30) == "a has 1Gi left"
     assert (down.kind, down.keep_firing_for_s, dict(down.labels)) == ("expression", 600, {"team": "ops", "tier": "1"})
-    assert made["Down (node)"].labels["alertname"] == "Down"
+    assert made["Down (node)"].kind == "absence"
 
 
 def test_a_rule_of_the_file_itself_comes_first(tmp_path: Path) -> None:

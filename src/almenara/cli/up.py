@@ -233,7 +233,7 @@ class _Hub:
         )
         token = str(self._config.http.token) or None
         dialects = Settings(self._config.http.dialects, self._config.dweet, self._config.queue, self._config.streams)
-        app = create_app(pipeline, token=token, reload=running.reload, limits=limits, dialects=dialects)
+        app = create_app(pipeline, token=token, reload=running.reload, rules=running, limits=limits, dialects=dialects)
         serving = asyncio.create_task(serve(app, sock=http, stop=self._stop))
         failing = asyncio.create_task(pipeline.failed.wait())
         self._show_banner(running.built)

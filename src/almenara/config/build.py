@@ -24,6 +24,7 @@ from almenara.bus.external import ExternalBus
 from almenara.codecs.json import Json
 from almenara.config.dialects import THINGS, TIMESTAMP, Stream, codec_of_stream
 from almenara.config.load import Config
+from almenara.config.rule_set import RuleSet
 from almenara.config.rules import made
 from almenara.config.schema import Plugin, split_address
 from almenara.config.schema import Tuning as TuningKeys
@@ -239,7 +240,7 @@ def _alarms(config: Config, folder: DataFolder, index: SeriesIndex, clock: Calla
     causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
-        folder.database, rules(config), index, lambda matchers: Selector(index, matchers),
+        folder.database, RuleSet(folder.database).all(config), index, lambda matchers: Selector(index, matchers),
         causes=causes, notifiers=told(config), clock=clock, grouping=grouping(config),
         silences=Silences(folder.database, config.site.timezone, maintenance(config)),
     )  # fmt: skip

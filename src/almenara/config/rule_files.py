@@ -114,8 +114,6 @@ def _take_rule(
             del labels["severity"]
     table |= {"labels": labels, "annotations": _texts(rule.get("annotations"))}
     name = _free_name(str(rule["alert"]), str(group.get("name", "")), found)
-    if name != rule["alert"]:
-        labels["alertname"] = str(rule["alert"])
     made, problems = rules.read(name, table, "")
     yield from (f"{where}: {one.where.lstrip('.')}: {one.message}" for one in problems)
     if made is not None:

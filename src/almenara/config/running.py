@@ -10,11 +10,13 @@ from typing import Any, cast
 import numpy as np
 
 from almenara.alarm.book import Book
+from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
 from almenara.analysis.occasions import Calendar, calendars_of
-from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, rules, transports
+from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, transports
 from almenara.config.load import Config, load
 from almenara.config.messages import about_of
+from almenara.config.rule_set import API, FILE, RuleSet
 from almenara.config.telling import told
 from almenara.model.errors import AlmenaraError, ConfigError, Problem
 from almenara.pipeline.commands import Commands
@@ -43,6 +45,7 @@ class Running:
         self.built = built
         self._config, self._overrides = built.config, dict(overrides)
         self._reloading = asyncio.Lock()
+        self._rules = RuleSet(built.pipeline.folder.database)
         self._calendars = _calendars(built.config)
 
     async def start(self) -> None:
@@ -120,6 +123,39 @@ class Running:
                 log.error("the configuration stays as it was: %s", problem)
             return problems
 
+    def origin(self, name: str) -> str:
+        """Where a rule stands: "file", with which it is changed, or "api"."""
+        return FILE if name in self._config.rules else API
+
+    @property
+    def file(self) -> str:
+        """The configuration file; empty where there is none."""
+        return str(self._config.path or "")
+
+    def check_rule(self, name: str, table: Mapping[str, Any]) -> Rule:
+        """The rule that a table would be. Raises ConfigError with every mistake."""
+        return self._rules.check(name, table, self._config)
+
+    async def put_rule(self, name: str, table: Mapping[str, Any]) -> bool:
+        """Go by a rule from now on, and after a restart; whether it is a new one. Raises ConfigError, StoreError,
+        DiskFull."""
+        async with self._reloading:
+            await asyncio.to_thread(self.check_rule, name, table)
+            new = await asyncio.to_thread(self._rules.put, name, table, self.built.pipeline.clock())
+            await self._use_rules()
+        return new
+
+    async def delete_rule(self, name: str) -> bool:
+        """Go without a rule of the API; whether there was one. Raises ConfigError, StoreError, DiskFull."""
+        async with self._reloading:
+            gone = await asyncio.to_thread(self._rules.delete, name, self._config)
+            if gone:
+                await self._use_rules()
+        return gone
+
+    async def _use_rules(self) -> None:
+        await self.built.pipeline.replace_rules(await asyncio.to_thread(self._rules.all, self._config), None)
+
     async def _take_over(self, config: Config) -> Sequence[Problem]:
         if fixed := [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]:
             hint = "restart the hub to change these; nothing was changed"
@@ -131,7 +167,7 @@ class Running:
         await self._inputs.pause_collecting()
         await self._end_outputs()
         hub.decoders.replace(codecs(config))
-        await hub.replace_rules(rules(config), told(config))
+        await hub.replace_rules(self._rules.all(config), told(config))
         cast(Book, hub.alarms).silences.replace_maintenance(maintenance(config))
         self._config = config
         self._inputs.collect(collecting | extra, receiving)

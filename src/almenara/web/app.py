@@ -30,6 +30,7 @@ from almenara.web.operate import Operate, Reload
 from almenara.web.pages import SECURITY_HEADERS, Pages
 from almenara.web.prometheus import PrometheusApi
 from almenara.web.routes import Floor, endpoints
+from almenara.web.rules import Office, RulesApi
 from almenara.web.silences import SilenceApi
 from almenara.web.view import View
 
@@ -49,19 +50,24 @@ def create_app(
     allowed_hosts: Collection[str] = (),
     limits: Limits | None = None,
     dialects: Settings | None = None,
+    rules: Office | None = None,
 ) -> App:
     """The app. token: what every request must carry; without one only loopback Hosts (and allowed_hosts) are answered.
 
     reload: reads the config again and returns the mistakes in it, or none; it may be a coroutine function. dialects:
-    interfaces of others that are switched on.
+    interfaces of others that are switched on. rules: what changes rules; without it they are only shown.
     """
-    return App(pipeline, Guard(token, allowed_hosts), reload, limits or Limits(), dialects or Settings())
+    guard = Guard(token, allowed_hosts)
+    return App(pipeline, guard, reload, limits or Limits(), dialects or Settings(), rules)
 
 
 class App:
     """An ASGI app; made by `create_app`, served by `almenara.web.server.serve`."""
 
-    def __init__(self, pipeline: Pipeline, guard: Guard, reload: Reload | None, limits: Limits, dialects: Settings):
+    def __init__(
+        self, pipeline: Pipeline, guard: Guard, reload: Reload | None, limits: Limits, dialects: Settings,
+        rules: Office | None = None,
+    ):  # fmt: skip
         self._pipeline = pipeline
         self._guard = guard
         self._closing = asyncio.Event()
@@ -77,6 +83,7 @@ class App:
             backtest=BacktestApi(pipeline, limits),
             live=Live(pipeline, limits, operate, self._closing),
             operate=operate,
+            rules=RulesApi(pipeline, limits, rules),
             pages=Pages(guard, limits),
             silences=SilenceApi(pipeline, limits),
             alertmanager=AlertmanagerApi(pipeline, limits),

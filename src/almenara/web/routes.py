@@ -23,6 +23,7 @@ from almenara.web.openapi import Endpoint, describe
 from almenara.web.operate import Operate
 from almenara.web.pages import Pages
 from almenara.web.prometheus import PrometheusApi
+from almenara.web.rules import RulesApi
 from almenara.web.silences import SilenceApi
 from almenara.web.view import View
 
@@ -44,6 +45,7 @@ class Floor:
     backtest: BacktestApi
     live: Live
     operate: Operate
+    rules: RulesApi
     pages: Pages
     silences: SilenceApi
     alertmanager: AlertmanagerApi
@@ -102,6 +104,10 @@ def _operations(floor: Floor) -> list[Endpoint]:
         return Response(exposition(floor.pipeline.counters.snapshot()), media_type=MEDIA_TYPE)
 
     return [
+        Endpoint("/api/v1/rules", _GET, floor.rules.rules, ("type", "rule_name[]", "rule_group[]", "exclude_alerts")),
+        Endpoint("/api/v1/rules/test", _POST, floor.rules.test),
+        Endpoint("/api/v1/rules/{name}", ("PUT", "DELETE"), floor.rules.change),
+        Endpoint("/api/v1/alerts", _GET, floor.rules.alerts),
         Endpoint("/api/v1/alarms", _GET, operate.alarms),
         Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open")),
         Endpoint("/api/v1/journal", _GET, operate.journal, ("limit", "before")),
