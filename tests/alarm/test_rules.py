@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tests.alarm.book_case import T0, Table, book, rows
 
 from almenara.alarm.rules import Rule
 from almenara.model.alarm import Evidence, Severity
 from almenara.model.batch import Verdict
 from almenara.model.errors import NotSupported, QuerySyntax
+from almenara.model.time import NS
 from almenara.query import match_all
 
 NAN = float("nan")
@@ -65,6 +70,26 @@ def test_words_of_an_anomaly_are_the_detectors() -> None:
     rule = Rule("r", "anomaly_score > 1")
     said = Evidence(52.3, 1.5, 34.1, 30.2, 38.0, "seasonal", "Rose suddenly: 52.3, expected 30.2 to 38")
     assert rule.evidence(said, True) == said
+
+
+def test_a_rule_of_one_detector_hears_that_one_alone(tmp_path: Path) -> None:
+    table = Table(1)
+    rules = [
+        Rule("change", 'anomaly_alert{detector="change"} == 1', keep_firing_for_s=60),
+        Rule("any", "anomaly_score > 1"),
+    ]
+    one = book(tmp_path / "hub.db", table, *rules)
+    told = []
+    for second, seasonal, change in ((0, 5.0, 0.1), (1, 5.0, 1.2), (2, 0.1, 0.0), (70, 0.1, 0.0)):
+        batch, merged = rows(table, [(0, second, max(seasonal, change))], scored=True)
+        parts = {}
+        for name, score in (("seasonal", seasonal), ("change", change)):
+            _, said = rows(table, [(0, second, score)], scored=True)
+            parts[name] = lambda said=said, score=score: replace(said, nth=np.array([int(score >= 1)], np.int32))
+        told += one.step(second, batch, replace(merged, nth=np.zeros(1, np.int32), parts=parts), 0)
+    assert [(c.rule, c.state.value, (c.time - T0) // NS) for c in told] == [
+        ("any", "firing", 0), ("change", "firing", 1), ("any", "resolved", 2), ("change", "resolved", 70),
+    ]  # fmt: skip
 
 
 def test_what_is_no_rule_is_refused() -> None:

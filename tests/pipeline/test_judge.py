@@ -57,6 +57,23 @@ def test_causes_of_all_detectors_are_told_apart() -> None:
     assert [one.causes.detectors[cause] for cause in verdict.cause] == ["a", "b", "b", "a"]
 
 
+def test_what_each_of_several_detectors_said_is_kept_apart() -> None:
+    one = judge(("a", "", 2.0), ("b", '{n=~"1|2"}', 1.5), ("c", '{n="nothing"}', 9.0))
+    for turn, nth in ((5, 1), (6, 2)):
+        verdict, _ = one.step(rows(one, turn, turn, turn, turn))
+        assert verdict.by("a").score.tolist() == [2.0] * 4
+        np.testing.assert_array_equal(verdict.by("b").score, [np.nan, 1.5, 1.5, np.nan])
+        assert verdict.by("b").nth.tolist() == [0, nth, nth, 0], "it begins once"
+        assert np.isnan(verdict.by("c").score).all()
+        assert [one.causes.detectors[cause] for cause in np.asarray(verdict.by("b").cause)[1:3]] == ["b", "b"]
+
+
+def test_of_one_detector_there_is_one_verdict() -> None:
+    one = judge(("a", "", 2.0))
+    verdict, _ = one.step(rows(one, 5, 5))
+    assert verdict.by("a") is verdict
+
+
 def test_rows_that_nobody_selects_say_nothing() -> None:
     one = judge(("b", '{n="1"}', 0.5))
     verdict, made = one.step(rows(one, 5, 5, 5))

@@ -63,15 +63,19 @@ class Machines:
         """What rows change, ordered by (id, time). live: bool[n], which of them count."""
         id, time, value = np.asarray(batch.id), np.asarray(batch.time), np.asarray(batch.value)
         changes: list[Change] = []
+        by = {"": verdict}  # what each detector said that a rule asks for
         for machine, selector in self._by_rows():
             rule = machine.rule
-            judged, states, true = rule.judge(value, verdict)
+            if rule.detector not in by:
+                by[rule.detector] = verdict.by(rule.detector)
+            said = by[rule.detector]
+            judged, states, true = rule.judge(value, said)
             if not true.any() and not machine.state.any():
                 continue  # the usual case: nothing is wrong, and nothing was
             if not rule.schedule.is_always:
                 states = states & rule.schedule.holds(time)
             found = machine.step(id, time, judged, live & states, true, selector.mask(), replayed=replayed)
-            changes += from_rows(rule, found, batch, verdict, true, self._causes)
+            changes += from_rows(rule, found, batch, said, true, self._causes)
         return changes
 
     def tick(self, now_ns: int, pace: Pace, heard_from_ns: int, last: Callable[[Key], Alarm | None]) -> list[Change]:

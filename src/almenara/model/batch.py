@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from almenara.model.errors import DecodeError
@@ -98,7 +98,8 @@ class Verdict:
     int16[n], index into the detector's `causes`; -1 none. value: float64[n], what was judged where that is not the
     rows' own value: of counters the rate a second; None: it is. nth: int32[n], of rows over the limit which one of
     their anomaly they are, 1 where it begins (`almenara.analysis.alerts`), 0 for others; None: not counted. Detectors
-    leave both to the hub. notes: by row, what a detector adds in words to the cause, such as since when.
+    leave both to the hub. notes: by row, what a detector adds in words to the cause, such as since when. parts: where
+    several detectors judged, what each of them said, by name; made when it is asked for.
     """
 
     score: Column
@@ -110,6 +111,12 @@ class Verdict:
     value: Column | None = None
     nth: Column | None = None
     notes: Mapping[int, str] = field(default_factory=dict)
+    parts: Mapping[str, Callable[[], Verdict]] = field(default_factory=dict)
+
+    def by(self, detector: str) -> Verdict:
+        """What one detector said, of all rows; where there was but one, it is that."""
+        part = self.parts.get(detector)
+        return self if part is None else replace(part(), value=self.value)
 
     def judged(self, batch: Batch) -> Column:
         """float64[n]: the values that were judged."""

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy as np
 from almenara._compiled import njit
 from almenara.alarm.rules import NOT_OURS
 from almenara.analysis.alerts import Anomalies
-from almenara.analysis.runs import crossings
+from almenara.analysis.runs import crossings, starts
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesTable
@@ -70,6 +71,14 @@ def _take_higher(verdict: Verdict, said: Verdict, rows: np.ndarray) -> Verdict:
     gone = set(rows[higher].tolist())
     notes = {row: text for row, text in verdict.notes.items() if row not in gone}
     return replace(verdict, notes=notes | {int(rows[k]): text for k, text in said.notes.items() if higher[k]})
+
+
+def _part(rows: Rows, said: Verdict, nth: np.ndarray) -> Verdict:
+    """What one of several detectors said, of all rows."""
+    spread = rows.spread(said)
+    all_nth = np.zeros(len(spread), np.int32)
+    all_nth[rows.positions()] = nth
+    return replace(spread, nth=all_nth)
 
 
 def _writable(verdict: Verdict) -> Verdict:
@@ -150,11 +159,15 @@ class Judge:
         """
         batch, rates, on_time, turned = self._as_judged(batch)
         verdict: Verdict | None = None
-        made = []
+        made, parts = [], dict[str, Callable[[], Verdict]]()
+        if len(self.watches) > 1:
+            parts = {watch.name: partial(empty_verdict, len(batch)) for watch in self.watches}
         for name, rows, judged, said in self._said(tuple(self.detectors), batch, on_time, turned):
             if first := self.causes.first(name):
                 said = replace(said, cause=np.where(said.cause < 0, said.cause, said.cause + first).astype(np.int16))
             self._counters.add("almenara_rows_judged_total", len(judged), detector=name)
+            if parts:
+                parts[name] = partial(_part, rows, said, self._begins(name, judged, said))
             made.append(self._anomalies(name, judged, said))
             if verdict is None:
                 verdict = rows.spread(said)
@@ -164,7 +177,7 @@ class Judge:
         nth = self._anomaly.step(batch.id, verdict.score)
         if self.budgets.all:
             self.budgets.step(batch.id, batch.time, batch.value, np.flatnonzero(nth == 1), self._budget_groups)
-        return replace(verdict, value=rates, nth=nth), [b for b in made if len(b)]
+        return replace(verdict, value=rates, nth=nth, parts=parts), [b for b in made if len(b)]
 
     def learn_left(self, batch: Batch) -> None:
         """Learn rows that were judged before `rest` was taken and after the slices of their series were; ordered by
@@ -204,6 +217,15 @@ class Judge:
             turns = turned if not len(turned) else np.flatnonzero(np.isin(rows.positions(), turned))
             if (said := self._ask(name, judged, turns)) is not None:
                 yield name, rows, judged, said
+
+    def _begins(self, name: str, judged: Batch, said: Verdict) -> np.ndarray:
+        """int32[k]: 1 where this detector comes to say that a series is over the limit, 2 where it goes on, else 0."""
+        over, id = np.asarray(said.score) >= 1, np.asarray(judged.id)
+        before = np.concatenate((over[:1], over[:-1]))
+        first = starts(id)
+        known = self._over[name] = grown(self._over[name], len(self._index), False)
+        before[first] = known[id[first]]
+        return np.where(over, np.where(before, 2, 1), 0).astype(np.int32)
 
     def _budget_groups(self) -> np.ndarray:
         return self._budget_of.of(self._index)
