@@ -138,7 +138,7 @@ def _rows(said: Verdict, rows: np.ndarray) -> Verdict:
 
 def _put(said: Verdict, rows: np.ndarray, part: Verdict) -> Verdict:
     """`said`, with `part` for some of its rows."""
-    columns = {name: np.array(getattr(said, name)) for name in _COLUMNS}
+    columns: dict[str, Any] = {name: np.array(getattr(said, name)) for name in _COLUMNS}
     for name, column in columns.items():
         column[rows] = getattr(part, name)
     of = set(rows.tolist()) if said.notes else set()
