@@ -157,7 +157,7 @@ def taken(verdict: Verdict, rows: np.ndarray) -> Verdict:
     columns = {name: np.asarray(c)[rows] for name in names if (c := getattr(verdict, name)) is not None}
     place = {row: k for k, row in enumerate(rows.tolist())} if verdict.notes else {}
     notes = {place[row]: text for row, text in verdict.notes.items() if row in place}
-    parts = {name: lambda part=part: _taken(part(), rows) for name, part in verdict.parts.items()}
+    parts = {name: lambda part=part: taken(part(), rows) for name, part in verdict.parts.items()}
     return replace(verdict, **columns, notes=notes, parts=parts)
 
 
