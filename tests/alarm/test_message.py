@@ -72,7 +72,7 @@ DISK = alarm(
     "disk_used", "x", value=9.31e10, lower=math.nan, upper=math.nan, score=math.nan, severity=Severity.WARNING,
     after_s=40, why="9.31e+10 is above 9e+10",
 )  # fmt: skip
-MANY = incident(alarm(), PUMP, DISK)
+MANY = incident(alarm(), PUMP, replace(DISK, reason="moves together with flow, 20 s later"))
 TAKEN = Acknowledgement("anna", BEGAN + 300 * NS, "on my way", BEGAN + HOUR_NS)
 BACK = incident(ended(alarm(), 1200), ended(PUMP, 900, "As usual: 3.1", 3.1), resolved_s=1200)
 

@@ -264,18 +264,19 @@ class _Told:
         yield Fact("Acknowledged", f"{text}: {one_line(taken.note, 200)}" if taken.note else text)
 
     def _members(self) -> Iterator[Fact]:
-        """What moves together, from the first on; not for a single alarm."""
+        """Which alarms are in it, the first one, and why each belongs to it; not for a single alarm."""
         alarms = self.incident.members
         if len(alarms) < 2:
             return
         ended = sum(alarm.last.state is State.RESOLVED for alarm in alarms)
         some = f", {ended:,} of them over" if ended and self.kind is not NoticeKind.RESOLVED else ""
-        yield Fact("Alarms", f"{len(alarms):,} that move together{some}")
+        yield Fact("Alarms", f"{len(alarms):,} in this incident{some}")
         first = min(alarms, key=lambda alarm: alarm.last.since).last
         yield Fact("First", f"{series_text(first.series)}, {clock(first.since, self.now, self.about.timezone)}")
         others = [alarm for alarm in alarms if alarm.last is not self.lead]
         for alarm in islice(others, MOST_NAMED):
-            yield Fact(series_text(alarm.last.series), self._state_of(alarm), self._chart(alarm.last))
+            reason = f" ({one_line(alarm.reason, 200)})" if alarm.reason else ""
+            yield Fact(series_text(alarm.last.series), f"{self._state_of(alarm)}{reason}", self._chart(alarm.last))
         if (left := len(others) - MOST_NAMED) > 0:
             yield Fact("And", count(left, "more alarm"))
 
