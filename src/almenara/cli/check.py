@@ -46,7 +46,7 @@ def _holds(file: Path) -> tuple[bool, bool]:
         found = tomllib.loads(file.read_text("utf-8-sig"))
     except (OSError, ValueError):  # told with its line by who reads it
         return False, True
-    return bool(found.get("tests")), "rule_files" not in found
+    return bool(found.get("tests")), "version" in found or not found.get("tests")
 
 
 def _tested(file: Path) -> tuple[int, list[Failure]]:

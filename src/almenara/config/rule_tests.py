@@ -25,14 +25,17 @@ from typing import Any
 
 import numpy as np
 
+from almenara.alarm.policies import Policies
 from almenara.alarm.rules import Rule
+from almenara.config import rule_files
 from almenara.config.build import rules
 from almenara.config.load import MAX_BYTES, load
+from almenara.config.rules import made
 from almenara.config.series_values import series_values
 from almenara.config.telling import told
 from almenara.model.errors import ConfigError, MissingExtra, Problem, QueryError
 from almenara.model.time import NS, parse_duration
-from almenara.query import Matcher, parse_selector
+from almenara.query import parse_selector
 
 #: Keys of a file, and of a test.
 _FILE = ("rule_files", "evaluation_interval", "group_eval_order", "tests", "fuzzy_compare")
@@ -77,19 +80,20 @@ class RuleTests:
     """A file of tests, with the rules that it is about and who would be told."""
 
     rules: list[Rule] = field(default_factory=list)
-    notifiers: dict[str, Sequence[Matcher]] = field(default_factory=dict)
+    told: Policies | None = None  # None: everybody is told of everything
     every_ns: int = 60 * NS
     tests: list[RuleTest] = field(default_factory=list)
 
 
 def is_test_file(path: Path) -> bool:
-    """Whether a file holds tests rather than a configuration: YAML does, and TOML that names the files of its rules."""
+    """Whether a file holds tests rather than a configuration: YAML does, and TOML with tests and no version."""
     if path.suffix in (".yml", ".yaml"):
         return True
     try:
-        return "rule_files" in tomllib.loads(path.read_text("utf-8")) if path.stat().st_size <= MAX_BYTES else False
-    except (OSError, ValueError):
-        return False  # told by whoever reads it
+        found = tomllib.loads(path.read_text("utf-8")) if path.stat().st_size <= MAX_BYTES else {}
+    except (OSError, ValueError):  # told by whoever reads it
+        return False
+    return "tests" in found and "version" not in found
 
 
 def read_tests(path: Path) -> RuleTests:
@@ -158,34 +162,16 @@ def _add_rules(found: RuleTests, read: _Reading, path: Path, where: str) -> None
         else:
             config = load(path)
             found.rules += rules(config)
-            found.notifiers |= told(config).notifiers
+            found.told = told(config)
     except ConfigError as error:
         read.problems += [Problem(f"{read.file}: {where}", str(problem)) for problem in error.problems]
 
 
 def _prometheus_rules(path: Path, read: _Reading) -> Sequence[Rule]:
     """The alerting rules of a rule file of Prometheus."""
-    found = []
-    for g, group in enumerate(_table(path).get("groups", [])):
-        for r, one in enumerate(group.get("rules", [])):
-            where = f"{path}: groups[{g}].rules[{r}]"
-            if "alert" not in one:
-                read.problems.append(Problem(where, "records a series; rules that do are not run here"))
-                continue
-            try:
-                found.append(_rule(one))
-            except (QueryError, ValueError, AttributeError, KeyError) as error:
-                read.problems.append(Problem(where, f"{one['alert']}: {error}"))
-    return found
-
-
-def _rule(one: Mapping[str, Any]) -> Rule:
-    hold, keep = (
-        parse_duration(str(one[key])) if one.get(key, "0s") not in ("0", "0s", "0m") else 0.0
-        for key in ("for", "keep_firing_for")
-    )
-    labels, texts = ({k: str(v) for k, v in one.get(key, {}).items()} for key in ("labels", "annotations"))
-    return Rule(str(one["alert"]), str(one["expr"]), hold, keep, "", labels, texts)
+    found, problems = rule_files.read([path.name], path.parent)
+    read.problems += problems
+    return [made(name, one, "UTC", []) for name, one in found.items()]
 
 
 class _Reading:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,13 @@ from almenara.config.rule_tests import Expected, Input, RuleTest, RuleTests
 from almenara.model.alarm import State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
-from almenara.model.errors import AlmenaraError
 from almenara.model.series import encode_key
 from almenara.model.time import NS, format_duration
+from almenara.pipeline.conditions import answer
 from almenara.pipeline.index import SeriesIndex
 from almenara.pipeline.rehearsal import Rehearsal, Sent
 from almenara.query import NAME, Matcher, evaluate, parse, parse_selector
+from almenara.stores.memory import Memory
 
 #: Tests begin here: a Monday at midnight, UTC.
 BEGIN_NS = 1_767_571_200 * NS
@@ -47,10 +48,10 @@ def _run(test: RuleTest, tests: RuleTests) -> list[Failure]:
     index, batch, verdict = _rows(test)
     failures = [failure for one in test.answers for failure in _answers(test, one, _Rows(index, batch))]
     moments = sorted({one.at_ns for one in (*test.alerts, *test.notices)})
-    notifiers = tests.notifiers or {"everybody": ()}
+    notifiers = tests.told if tests.told is not None else {"everybody": ()}
     causes = Causes.of([("test", ("anomaly score of the test",))])
     with Rehearsal(
-        tests.rules, index, notifiers, causes=causes, ask=_no_answer, step_ns=min(tests.every_ns, 300 * NS)
+        tests.rules, index, notifiers, causes=causes, ask=_asking(index, batch), step_ns=min(tests.every_ns, 300 * NS)
     ) as rehearsal:
         done = 0
         times = np.asarray(batch.time)
@@ -101,8 +102,13 @@ def _part(batch: Batch, verdict: Verdict, rows: np.ndarray) -> tuple[Batch, Verd
     return Batch(batch.series, *(np.asarray(c)[rows] for c in (batch.id, batch.time, batch.value))), Verdict(**some)
 
 
-def _no_answer(rule: Rule, now_ns: int, book: Book) -> Answer:
-    raise AlmenaraError(f"rule {rule.name}: rules that are evaluated ({rule.kind}) cannot be tested yet: {rule.expr}")
+def _asking(index: SeriesIndex, batch: Batch) -> Callable[[Rule, int, Book], Answer]:
+    """What works out the answers of rules that are evaluated, over the rows of a test."""
+    store, rows = Memory(), _Rows(index, batch)
+    store.add_series(0, [index.keys[i] for i in range(len(index))])
+    store.append(batch, 1)
+    reader = store.reader()
+    return lambda rule, now_ns, book: answer(rule, now_ns, rows, reader, index, book.open())
 
 
 class _Rows:
