@@ -26,7 +26,7 @@ groups:
   - {alert: Hot, expr: 'temp > 90', for: 2m, labels: {severity: page}, annotations: {summary: 'in {{ $labels.room }}'}}
   - {alert: Cold, expr: 'temp{room="a"} <= 10'}
   - {alert: All, expr: 'sum(temp) > 250', for: 1m}
-  - {alert: Half, expr: 'temp / 2 > 45', annotations: {summary: 'half in {{ $labels.room }} is {{ $value }}'}}
+  - {alert: Half, expr: 'temp / 2 > 45', annotations: {summary: 'half in {{ $labels.room }}'}}
   - {alert: Again, expr: 'temp > 90', keep_firing_for: 3m}
 """
 SERIES = {"a": "50+10x6 95x3 8 8 120x4", "b": "91 92 93 20 95x9", "c": "5 5x3 100x2 5 100x7 0"}
