@@ -24,8 +24,8 @@ HEAD = f"""\
 
 version = {schema.VERSION}
 
-# Rule files of Prometheus, whose alerting rules are taken too; paths count from this file.
-#rule_files = ["rules/*.yml"]
+# Rule files of Prometheus, such as ["rules/*.yml"], whose alerting rules are taken too; paths count from this file.
+#rule_files = []
 """
 
 ABOUT = {
