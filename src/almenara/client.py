@@ -171,8 +171,25 @@ class Client:
             "options": dict(options or {}),
             "budget_per_week": budget_per_week,
         }
+        return self._long("/api/v1/backtest", asked, progress)
+
+    def backtest_rules(
+        self, config: Mapping[str, Any], since: Duration = "30d", match: Sequence[str] = (), *,
+        progress: Callable[[Mapping[str, float]], None] | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """Whom other rules and policies would have told of what over stored history, beside what was.
+
+        config: the tables `rules`, `policies`, `inhibit`, `site` and `notifiers` (their `match`), as in hub.toml.
+        progress: called with `done`, 0 to 1, and `rows` judged. Gives the API's `result` (docs/howto/backtest.md).
+        Raises QueryError, Refused, AlmenaraError.
+        """
+        asked = {"config": dict(config), "since": _seconds(_duration_ns(since)), "match": list(match)}
+        return self._long("/api/v1/backtest/rules", asked, progress)
+
+    def _long(self, path: str, asked: Mapping[str, Any], progress: Callable[[Any], None] | None) -> dict[str, Any]:
+        """The result of work that tells its progress a line at a time."""
         result: dict[str, Any] = {}
-        for line in self._stream("POST", "/api/v1/backtest", json=asked, timeout=None):
+        for line in self._stream("POST", path, json=asked, timeout=None):
             said = json.loads(line)
             if "error" in said:
                 raise AlmenaraError(f"backtest: {said['error']}")

@@ -148,3 +148,67 @@ def test_the_page_tries_options_and_links_to_each_anomaly(hub: HubProcess, tmp_p
         page.find(".chart")
         assert "/series?name=" in page.url
         assert page.console() == []
+
+
+RULES = """
+version = 1
+[notifiers.phone]
+plugin = "webhook"
+url = "http://127.0.0.1:9/secret-id"
+match = '{severity="critical"}'
+[notifiers.mail]
+plugin = "webhook"
+url = "http://127.0.0.1:9/other-id"
+[rules.unusual]
+expr = "anomaly_score > 1"
+for = "10m"
+[rules.flow]
+expr = "flow > -1e9"
+severity = "critical"
+[rules.all]
+expr = "sum(flow) > 1e12"
+"""
+
+
+def test_rules_of_a_file_are_tried_and_stand_beside_what_was(
+    hub: HubProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = tmp_path / "trial.toml", tmp_path / "trial.html"
+    file.write_text(RULES)
+    outbox = hub.json("/api/v1/incidents")
+    arguments = ["backtest", '{source="simulated"}', "--rules", str(file), "--since", "3d", "--url", hub.url]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--json", "--out", str(out)])
+    assert ended.value.code in (0, None)
+    result = json.loads(capsys.readouterr().out)
+    would = result["would_have"]
+    flow = [one for one in would["incidents"] if one["rules"] == ["flow"]]
+    assert flow, "it is always true"
+    assert all(one["severity"] == "critical" for one in flow)
+    assert {said["notifier"] for one in flow for said in one["told"]} == {"phone", "mail"}
+    others = [one for one in would["incidents"] if one["severity"] != "critical"]
+    assert "phone" not in {said["notifier"] for one in others for said in one["told"]}
+    assert list(result["left_out"]) == ["all"]
+    assert hub.json("/api/v1/incidents") == outbox, "nothing of the hub changed"
+    text = out.read_text()
+    assert "secret-id" not in text
+    assert "http://" not in text
+    with pytest.raises(SystemExit):
+        main(arguments)
+    assert "would have" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"config": {"rules": {"a": {"expr": "cpu >"}}}}, 422),
+        ({"config": {"http": {"listen": "0.0.0.0:1"}}}, 422),
+        ({"config": {"policies": {"a": {"notify": ["nobody"]}}}}, 422),
+        ({"config": []}, 400),
+        ({}, 400),
+        ({"config": {}, "match": "x"}, 422),
+        ({"config": {}, "match": ["nothing_like_it"]}, 404),
+    ],
+)
+def test_what_cannot_be_tried_is_told(hub: HubProcess, body: dict, status: int) -> None:
+    assert hub.post("/api/v1/backtest/rules", json.dumps(body).encode())[0] == status

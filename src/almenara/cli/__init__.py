@@ -348,18 +348,30 @@ def _backtest(
     budget_per_week: Annotated[
         float | None, typer.Option(metavar="N", help="Try a limit for about N anomalies a week, of all these series.")
     ] = None,
-    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many anomalies to show, the worst first.")] = 20,
+    rules: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Try the rules and policies of a configuration file."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="With --rules: write a page with a figure.")
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="N", min=0, help="How many anomalies, or incidents, to show.")] = 20,
     as_json: Json = False,
     url: Url = HUB,
     token: Token = "",
 ) -> None:
     """Try other options of a detector on the stored history of a hub: what would they have flagged, and how often,
-    beside today's? Nothing is changed."""
+    beside today's? Or, with --rules, other rules and policies: whom would they have told of what, beside what was?
+    Nothing is changed, and nobody is told."""
+    if rules is not None and (option or budget_per_week or detector):
+        raise typer.BadParameter("does not go with --detector, --option and --budget-per-week", param_hint="--rules")
+    if out is not None and rules is None:
+        raise typer.BadParameter("goes with --rules only", param_hint="--out")
     from almenara.cli.backtest import Order, run
     from almenara.cli.importing import pairs
 
     wanted = pairs(option or [], "--option")
-    order = Order(selectors or [], since, detector, wanted, budget_per_week, as_json, top)
+    order = Order(selectors or [], since, detector, wanted, budget_per_week, as_json, top, rules, out)
     run(order, url=url, token=token)
 
 

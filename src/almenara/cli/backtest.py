@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from almenara.cli import _backtest_rules
 from almenara.cli.terminal import is_terminal, show_json, show_rows
 from almenara.model.errors import AlmenaraError, MissingExtra
 from almenara.model.time import format_time
@@ -33,6 +35,8 @@ class Order:
     budget_per_week: float | None = None
     as_json: bool = False
     top: int = 20
+    rules: Path | None = None
+    out: Path | None = None
 
 
 def run(order: Order, *, url: str, token: str) -> None:
@@ -43,6 +47,9 @@ def run(order: Order, *, url: str, token: str) -> None:
         raise MissingExtra("almenara backtest", "notebook") from error
     try:
         with connect(url, token or None) as hub:
+            if order.rules is not None:
+                _backtest_rules.run(hub, order.rules, order.since, order.selectors, order.out, order.top, order.as_json)
+                return
             result = _asked(hub, order)
     except AlmenaraError as error:
         if "connect(url, token=...)" not in str(error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from operator import attrgetter
@@ -104,6 +104,18 @@ def load(path: Path | str | None = None, overrides: Mapping[str, Any] | None = N
     return Config(path=Path(path) if path is not None else None, given=keys, **parts)
 
 
+def check_tables(tables: Mapping[str, Any], notifiers: Mapping[str, Plugin]) -> Config:
+    """A configuration of these tables alone, with notifiers that are only named. Raises ConfigError with every mistake
+    of both."""
+    check = _Check({**tables, "notifiers": {name: {} for name in notifiers}})
+    for name, plugin in notifiers.items():
+        check.selector(join(("notifiers", name)) + ".match", plugin.match)
+    parts = check.all(without=("notifiers",))
+    if check.problems:
+        raise ConfigError(check.problems)
+    return Config(notifiers=notifiers, **{name: part for name, part in parts.items() if name != "notifiers"})
+
+
 def _place(problem: Problem, file: str, lines: dict[str, int], given: Mapping[str, Any]) -> Mistake:
     key = problem.where
     if not file or any(key == g or key.startswith(g + "[") for g in given):
@@ -161,7 +173,7 @@ class _Check:
             hint = "a newer almenara wrote this file" if isinstance(found, int) and found > schema.VERSION else ""
             self.say("version", f"must be {schema.VERSION}; got {options.show(found)}", hint)
 
-    def all(self) -> dict[str, Any]:
+    def all(self, without: Sequence[str] = ()) -> dict[str, Any]:
         known = [
             "version", *SECTIONS, *PLUGINS, "rules", "calendars", "tuning", "budgets", "routes", "streams",
             "maintenance", "policies", "inhibit", "tests", "rule_files",
@@ -171,7 +183,7 @@ class _Check:
                 near = get_close_matches(key, known, n=1)
                 self.say(join((key,)), "unknown section", f"did you mean {near[0]}?" if near else "")
         parts = {name: self.section(name, cls) for name, cls in SECTIONS.items()}
-        parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables}
+        parts |= {name: self.plugins(name) for name in PLUGINS if name in self.tables and name not in without}
         if "rules" in self.tables or "rule_files" in self.tables:
             parts["rules"] = self.rules()
         if "tuning" in self.tables:

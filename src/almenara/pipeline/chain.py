@@ -43,14 +43,15 @@ class Wanted:
 
 @dataclass(slots=True)
 class Chain:
-    """What came of it by now. done: of the time, 0 to 1; sent, incidents: those of the time that counts. left_out:
-    rules that are not tried, and why."""
+    """What came of it by now. done: of the time, 0 to 1; sent, incidents: those of the time that counts; before: what
+    was sent before it. left_out: rules that are not tried, and why."""
 
     start: int
     end: int
     done: float = 0.0
     rows: int = 0
     sent: list[Sent] = field(default_factory=list)
+    before: list[Sent] = field(default_factory=list)
     incidents: list[Incident] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
 
@@ -84,6 +85,7 @@ def run_chain(
 
 def _note(found: Chain, rehearsal: Rehearsal, *, whole: bool) -> None:
     found.sent = [one for one in rehearsal.sent if one.time >= found.start]
+    found.before = [one for one in rehearsal.sent if one.time < found.start]
     if whole:
         found.incidents = [one for one in rehearsal.incidents() if _ends(one, found.end) >= found.start]
 

@@ -29,6 +29,7 @@ from almenara.web.openapi import Endpoint
 from almenara.web.operate import Operate, Reload
 from almenara.web.pages import SECURITY_HEADERS, Pages
 from almenara.web.prometheus import PrometheusApi
+from almenara.web.rehearse import RehearseApi
 from almenara.web.routes import Floor, endpoints
 from almenara.web.rules import Office, RulesApi
 from almenara.web.silences import SilenceApi
@@ -81,6 +82,7 @@ class App:
             export=Export(pipeline, limits),
             view=View(pipeline, limits),
             backtest=BacktestApi(pipeline, limits),
+            rehearse=RehearseApi(pipeline, limits),
             live=Live(pipeline, limits, operate, self._closing),
             operate=operate,
             rules=RulesApi(pipeline, limits, rules),

@@ -23,6 +23,7 @@ from almenara.web.openapi import Endpoint, describe
 from almenara.web.operate import Operate
 from almenara.web.pages import Pages
 from almenara.web.prometheus import PrometheusApi
+from almenara.web.rehearse import RehearseApi
 from almenara.web.rules import RulesApi
 from almenara.web.silences import SilenceApi
 from almenara.web.view import View
@@ -43,6 +44,7 @@ class Floor:
     export: Export
     view: View
     backtest: BacktestApi
+    rehearse: RehearseApi
     live: Live
     operate: Operate
     rules: RulesApi
@@ -91,6 +93,7 @@ def _queries(floor: Floor) -> list[Endpoint]:
         ),
         Endpoint("/api/v1/view", _GET, floor.view.view, ("series", "start", "end", "width")),
         Endpoint("/api/v1/detectors", _GET, floor.backtest.detectors),
+        Endpoint("/api/v1/backtest/rules", _POST, floor.rehearse.rehearse, answers="application/x-ndjson"),
         Endpoint("/api/v1/backtest", _POST, floor.backtest.backtest, answers="application/x-ndjson"),
         Endpoint("/api/v1/live", _GET, floor.live.live, ("match[]", "kinds"), answers=events),
     ]
