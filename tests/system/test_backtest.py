@@ -212,3 +212,15 @@ def test_rules_of_a_file_are_tried_and_stand_beside_what_was(
 )
 def test_what_cannot_be_tried_is_told(hub: HubProcess, body: dict, status: int) -> None:
     assert hub.post("/api/v1/backtest/rules", json.dumps(body).encode())[0] == status
+
+
+def test_the_noise_of_a_hub_is_reported(hub: HubProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "noise.html"
+    with pytest.raises(SystemExit) as ended:
+        main(["noise", hub.url, "--since", "2d", "--json", "--out", str(out)])
+    assert ended.value.code in (0, None)
+    report = json.loads(capsys.readouterr().out)
+    assert report["end_ms"] - report["start_ms"] == 2 * 86_400_000
+    assert {"rules", "flapping", "messages", "held", "budgets"} <= set(report)
+    assert "<h1>Noise of the last 2d</h1>" in out.read_text()
+    assert hub.get("/api/v1/noise", since="soon")[0] == 400

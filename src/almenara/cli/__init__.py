@@ -251,6 +251,21 @@ def _budgets(
     run(url, as_json=as_json, token=token)
 
 
+@app.command("noise")
+def _noise(
+    url: UrlArgument = HUB,
+    since: Annotated[str, typer.Option(metavar="DURATION", help="How far back to go.")] = "7d",
+    out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write a page of its own.")] = None,
+    as_json: Json = False,
+    token: Token = "",
+) -> None:
+    """Show which alarms only make noise: rules nobody ever acted on, alarms that flap, what was held back, and how
+    alarm budgets were kept."""
+    from almenara.cli.noise import run
+
+    run(url, since, out=out, as_json=as_json, token=token)
+
+
 @app.command("detect")
 def _detect(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files, or folders of them; - is the input.")],

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from almenara._version import __version__
+from almenara.alarm.noise import Noise, noise
 from almenara.alarm.vigil import Outage
 from almenara.job.runs import Run
 from almenara.model.alarm import Alarm, Incident, Transition
@@ -105,6 +107,24 @@ class Operate:
         """GET /api/v1/budgets: alarm budgets, how many anomalies began lately, and their rate a week with its 95 %
         interval."""
         return json_response([asdict(one) for one in self._pipeline.budgets()])
+
+    async def noise(self, request: Request) -> Response:
+        """GET /api/v1/noise: of the last `since` (7d): which rules nobody ever acted on, which alarms flap, what was
+        sent and held back, and how budgets were kept."""
+        params = await read_params(request, self._limits)
+        end = self._pipeline.clock()
+        since = params.duration_ns("since", "7d")
+
+        def read() -> Noise:
+            with closing(self._pipeline.folder.database()) as connection:
+                return noise(connection, max(0, end - since), end)
+
+        found = await asyncio.to_thread(read)
+        rules = [asdict(one) | {"is_noise": one.is_noise} for one in found.rules]
+        budgets = [asdict(one) for one in self._pipeline.budgets()]
+        told = {"flapping": [asdict(one) for one in found.flapping], "messages": found.messages, "held": found.held}
+        times = {"start_ms": found.start // _MS, "end_ms": found.end // _MS}
+        return json_response({**times, "rules": rules, **told, "budgets": budgets})
 
     async def again(self, request: Request) -> Response:
         """POST /api/v1/judge-again: have series learned anew from stored rows; GET: how many wait for it."""

@@ -119,6 +119,7 @@ def _operations(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/events", _GET, operate.events, ("start", "end", "match[]", "limit")),
         Endpoint("/api/v1/jobs", _GET, operate.jobs, ("limit",)),
         Endpoint("/api/v1/budgets", _GET, operate.budgets),
+        Endpoint("/api/v1/noise", _GET, operate.noise, ("since",)),
         Endpoint("/api/v1/judge-again", _BOTH, operate.again, ("match[]",)),
         Endpoint("/api/v1/status", _GET, operate.status),
         Endpoint("/api/v1/demo/break", _POST, operate.demo_break),
