@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling
+from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling, told
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
 from almenara.alarm.dispatch import Dispatch
@@ -27,6 +27,7 @@ from almenara.alarm.regroup import Regrouped
 from almenara.alarm.rules import Rule
 from almenara.alarm.silences import Silences
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, Key, change_of, change_row, prepare, reading, transaction
+from almenara.alarm.told import Told
 from almenara.analysis.runs import starts
 from almenara.model.alarm import Acknowledgement, Alarm, Incident, State, Transition
 from almenara.model.batch import Batch, Verdict
@@ -247,10 +248,25 @@ class Book:
             ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
             return incidents.read(self._reader, [id for (id,) in ids])
 
+    def incident(self, number: int) -> Incident | None:
+        """One incident, as it stands; None: there is none of this number."""
+        with self._reading, transaction(self._reader, "BEGIN"):
+            return next(iter(incidents.read(self._reader, [number])), None)
+
     def lines(self, incident: int) -> list[lines.Line]:
         """What became of an incident besides its alarms, oldest first."""
         with self._reading, reading():
             return lines.read(self._reader, incident)
+
+    def changes_of(self, incident: int, limit: int = 200) -> list[Transition]:
+        """The latest changes of the alarms of an incident, newest first."""
+        with self._reading, reading():
+            return told.changes(self._reader, incident, limit)
+
+    def told(self, limit: int = 100, incident: int = 0, outcome: str = "") -> list[Told]:
+        """The latest messages to notifiers, newest first; of one incident, and of one outcome, if wanted."""
+        with self._reading, reading():
+            return told.read(self._reader, limit, incident, outcome)
 
     def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0, now_ns: int | None = None) -> bool:
         """Somebody takes an incident on, until a time (ns; 0: until it is resolved). False: it is not open."""

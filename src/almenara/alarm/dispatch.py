@@ -204,7 +204,8 @@ class Dispatch:
             return
         case = self._case(plan, id)
         if over and taken is not None:
-            self._release(plan, case, f"acknowledged by {taken.who} until now", remind=True)
+            plan.say(id, "unacknowledged", "", f"acknowledged by {taken.who} until now")
+            self._release(plan, case, remind=True)
         for key in sorted(case.rows, key=lambda key: (key[2] < 0, key[2], key)):
             if not case.rows[key].done:
                 self._decide_row(plan, case, case.rows[key])
@@ -215,11 +216,10 @@ class Dispatch:
         ):
             plan.say(id, "untold", "", "it was resolved before anybody was told")
 
-    def _release(self, plan: Plan, case: Case, text: str, *, remind: bool) -> None:
+    def _release(self, plan: Plan, case: Case, *, remind: bool) -> None:
         """Nobody has taken this incident on any more."""
         case.acknowledgement = None
         plan.over.append(case.id)
-        plan.say(case.id, "unacknowledged", "", text)
         for row in list(case.rows.values()):
             if row.first:
                 plan.put(case, replace(row, remind=remind))
@@ -394,7 +394,7 @@ class Dispatch:
         plan = Plan(now_ns, 0)
         case = self._case(plan, incident)
         if taken is None:
-            self._release(plan, case, "given back", remind=False)
+            self._release(plan, case, remind=False)
         case.acknowledgement = taken
         for row in list(case.rows.values()):
             case.rows[row.key] = replace(row, due=min(row.due, now_ns))

@@ -29,15 +29,16 @@ def run(url: str, *, as_json: bool, token: str) -> None:
             raise AlmenaraError(f"{one['name']}: {one['received']} rows received, and what became of them is {parts}")
 
 
-def ask(url: str, token: str, path: str, who: str) -> Any:
-    """What a hub answers, as JSON. Raises AlmenaraError; MissingExtra, which names `who` asks."""
+def ask(url: str, token: str, path: str, who: str, method: str = "GET", **request: Any) -> Any:
+    """What a hub answers, as JSON. request: such as `json`, the body. Raises AlmenaraError; MissingExtra, which names
+    `who` asks."""
     try:
         from almenara.client import connect
     except ModuleNotFoundError as error:
         raise MissingExtra(who, "notebook") from error
     try:
         with connect(url, token or None) as hub:
-            return json.loads(hub._send("GET", path))
+            return json.loads(hub._send(method, path, **request))
     except AlmenaraError as error:
         if "connect(url, token=...)" not in str(error):
             raise

@@ -63,10 +63,9 @@ class Asked:
 
     async def incident(self, number: int) -> Incident:
         """One incident. Raises Wrong where there is none of this number."""
-        for open_only in (True, False):
-            for one in await self.incidents(open_only):
-                if one.id == number:
-                    return one
+        one = await asyncio.to_thread(self.book.incident, number)
+        if one is not None:
+            return one
         raise Wrong(f"There is no incident {number}. LIST shows those that are open.", ["list"])
 
     async def number(self) -> tuple[int, str]:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 
 from almenara.alarm.silence import Silence
+from almenara.alarm.told import common_labels
 from almenara.alarm.wording import clock, count, one_line, series_text, span
 from almenara.model.alarm import Incident, Reply, State, labels_of
 from almenara.model.errors import NoSuchSilence, QueryError, SilenceError
@@ -114,8 +115,7 @@ def _of_series(series: Series) -> tuple[Matcher, ...]:
 
 def _common(one: Incident) -> tuple[Matcher, ...]:
     """What all alarms of an incident have in common, but how bad they are. Raises Wrong where that is nothing."""
-    labels = [labels_of(alarm.last) for alarm in one.members]
-    shared = {k: v for k, v in labels[0].items() if k != "severity" and v and all(o.get(k) == v for o in labels[1:])}
+    shared = common_labels(one)
     if not shared:
         raise Wrong(f"The alarms of incident {one.id} have no label in common; silence them by a selector, such as "
                     'silence {plant="brewery"} 1h')  # fmt: skip

@@ -23,6 +23,7 @@ from almenara.web.dialects.switched import switched_on
 from almenara.web.errors import HttpError, as_http, error_response
 from almenara.web.export import Export
 from almenara.web.guard import Guard
+from almenara.web.incidents import IncidentApi
 from almenara.web.ingest import Ingest, refuse
 from almenara.web.live import Live
 from almenara.web.openapi import Endpoint
@@ -88,6 +89,7 @@ class App:
             rules=RulesApi(pipeline, limits, rules),
             pages=Pages(guard, limits),
             silences=SilenceApi(pipeline, limits),
+            incidents=IncidentApi(pipeline, limits),
             alertmanager=AlertmanagerApi(pipeline, limits),
             limits=limits,
             more=[one for dialect in self._dialects for one in dialect.endpoints],

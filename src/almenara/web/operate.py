@@ -66,9 +66,9 @@ class Operate:
         """GET /api/v1/incidents: newest first; `open=true` for those that are not resolved."""
         params = await read_params(request, self._limits)
         open_only = params.choice("open", "false", ("true", "false")) == "true"
-        limit = params.whole("limit", 100, 1, 10_000)
+        limit, members = params.whole("limit", 100, 1, 10_000), params.whole("members", 10_000, 1, 10_000)
         found = await asyncio.to_thread(self._pipeline.alarms.incidents, limit, open_only)
-        return json_response([incident_row(one) for one in found])
+        return json_response([incident_row(one, members) for one in found])
 
     async def sources(self, request: Request) -> Response:
         """GET /api/v1/sources: who sends, what became of it, and what to do about what is wrong."""
@@ -292,23 +292,35 @@ def alarm_row(alarm: Alarm) -> dict[str, Any]:
     return transition_row(alarm.last, alarm.incident) | {"reason": alarm.reason}
 
 
-def _position(one: Incident, alarm: Alarm | None) -> int | None:
-    """Which of the members an alarm is."""
-    return None if alarm is None else one.members.index(alarm)
+def _shown(one: Incident, most: int) -> list[Alarm]:
+    """The members that are shown: all in their order, or the strongest, the first and some others."""
+    if len(one.members) <= most:
+        return list(one.members)
+    foremost = [alarm for alarm in (one.strongest, one.first) if alarm is not None]
+    return list({(alarm.last.rule, alarm.last.series.key): alarm for alarm in (*foremost, *one.members)}.values())[
+        :most
+    ]
 
 
-def incident_row(one: Incident) -> dict[str, Any]:
-    """One incident, its members and who took it on."""
-    taken = one.acknowledgement
+def _position(shown: Sequence[Alarm], alarm: Alarm | None) -> int | None:
+    """Which of them an alarm is."""
+    return next((at for at, one in enumerate(shown) if one == alarm), None)
+
+
+def incident_row(one: Incident, members: int = 10_000) -> dict[str, Any]:
+    """One incident, at most so many of its members, of `size`, and who took it on. first, strongest: which of those
+    that are shown."""
+    taken, shown = one.acknowledgement, _shown(one, members)
     return {
         "id": one.id,
         "since_ms": one.since // _MS,
         "resolved_ms": one.resolved // _MS if one.resolved else None,
         "state": one.state.value,
         "severity": one.severity.value,
-        "members": [alarm_row(alarm) for alarm in one.members],
-        "first": _position(one, one.first),
-        "strongest": _position(one, one.strongest),
+        "size": len(one.members),
+        "members": [alarm_row(alarm) for alarm in shown],
+        "first": _position(shown, one.first),
+        "strongest": _position(shown, one.strongest),
         "acknowledgement": taken
         and {
             "who": taken.who,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from decimal import Decimal
+from typing import Any
 from urllib.parse import parse_qsl
 
+import orjson
 from starlette.requests import Request
 
 from almenara.model.time import NS, ns_from_number, parse_duration, parse_time
@@ -77,6 +79,20 @@ async def read_params(request: Request, limits: Limits) -> Params:
         elif body:
             raise HttpError(415, f"Content-Type {media!r}; expected application/x-www-form-urlencoded")
     return Params(pairs + _pairs(request.scope["query_string"]))
+
+
+async def read_object(request: Request, limits: Limits, keys: Collection[str], example: str) -> dict[str, Any]:
+    """The JSON object that a request carries, an empty one where it has no body. Raises HttpError 400."""
+    body = await read_body(request.scope["headers"], request.receive, limits.form_bytes, limits.body_timeout_s)
+    try:
+        given = orjson.loads(body) if body.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise HttpError(400, f"the body is no JSON: {error}") from error
+    if not isinstance(given, dict):
+        raise HttpError(400, f"expected an object such as {example}")
+    if unknown := set(given) - set(keys):
+        raise HttpError(400, f"unknown key {min(unknown)!r}; expected some of {', '.join(sorted(keys))}")
+    return given
 
 
 def _pairs(encoded: bytes) -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ from almenara.web.dialects import elastic
 from almenara.web.errors import json_response
 from almenara.web.export import Export
 from almenara.web.figures import MEDIA_TYPE, exposition
+from almenara.web.incidents import IncidentApi
 from almenara.web.ingest import Ingest
 from almenara.web.live import Live
 from almenara.web.openapi import Endpoint, describe
@@ -50,6 +51,7 @@ class Floor:
     rules: RulesApi
     pages: Pages
     silences: SilenceApi
+    incidents: IncidentApi
     alertmanager: AlertmanagerApi
     limits: Limits
     more: Sequence[Endpoint] = ()  # of dialects that are switched on
@@ -58,7 +60,7 @@ class Floor:
 def endpoints(floor: Floor) -> list[Endpoint]:
     """The table. Order counts only where two paths match: the first wins."""
     table = [*_writes(floor.ingest), *_queries(floor), *_operations(floor), *_pages(floor.pages)]
-    table += [*floor.silences.endpoints(), *floor.alertmanager.endpoints()]
+    table += [*floor.incidents.endpoints(), *floor.silences.endpoints(), *floor.alertmanager.endpoints()]
     table += dialects.endpoints(floor.pipeline, floor.ingest, floor.limits)
 
     async def openapi(request: Request) -> Response:
@@ -112,7 +114,7 @@ def _operations(floor: Floor) -> list[Endpoint]:
         Endpoint("/api/v1/rules/{name}", ("PUT", "DELETE"), floor.rules.change),
         Endpoint("/api/v1/alerts", _GET, floor.rules.alerts),
         Endpoint("/api/v1/alarms", _GET, operate.alarms),
-        Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open")),
+        Endpoint("/api/v1/incidents", _GET, operate.incidents, ("limit", "open", "members")),
         Endpoint("/api/v1/journal", _GET, operate.journal, ("limit", "before")),
         Endpoint("/api/v1/sources", _GET, operate.sources),
         Endpoint("/api/v1/ledger", _GET, operate.ledger),

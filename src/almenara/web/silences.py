@@ -8,7 +8,6 @@ from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -18,11 +17,11 @@ from almenara.model.alarm import ALERT_NAME, State, labels_of
 from almenara.model.errors import NoSuchSilence, SilenceError
 from almenara.model.time import LATEST_NS, NS, WEEK_NS, parse_time
 from almenara.query import Matcher, match_all, parse_selector
-from almenara.web.body import Limits, read_body
+from almenara.web.body import Limits
 from almenara.web.errors import HttpError, json_response
 from almenara.web.openapi import Endpoint
 from almenara.web.operate import alarm_row
-from almenara.web.params import parse_api_duration, read_params
+from almenara.web.params import parse_api_duration, read_object, read_params
 from almenara.web.who import who_asks
 
 if TYPE_CHECKING:
@@ -32,6 +31,8 @@ _MS = 1_000_000
 #: Changes that a preview looks through, and alarms and series that it shows.
 _CHANGES, _SHOWN = 10_000, 100
 _KEYS = {"id", "match", "starts", "ends", "duration", "windows", "who", "comment"}
+
+_EXAMPLE = '{"match": "{site=\\"madrid\\"}", "duration": "2h"}'
 
 Handler = Callable[["SilenceApi", Request], Awaitable[Response]]
 
@@ -69,7 +70,7 @@ class SilenceApi:
         silences, clock = self._pipeline.alarms.silences, self._pipeline.clock
         if request.method == "GET":
             return json_response([silence_row(one, clock()) for one in silences.all()])
-        wanted = _wanted(await self._object(request), clock())
+        wanted = _wanted(await read_object(request, self._limits, _KEYS, _EXAMPLE), clock())
         wanted = replace(wanted, who=wanted.who or who_asks(request) or "API")
         made = await asyncio.to_thread(silences.put, wanted, who_asks(request, wanted.who))
         return json_response(silence_row(made, clock()))
@@ -110,19 +111,6 @@ class SilenceApi:
             "lately_count": len(lately),
             "series_count": len(self._pipeline.index.select(of_series)) if of_series else len(self._pipeline.index),
         }
-
-    async def _object(self, request: Request) -> dict[str, Any]:
-        limits = self._limits
-        body = await read_body(request.scope["headers"], request.receive, limits.form_bytes, limits.body_timeout_s)
-        try:
-            given = orjson.loads(body)
-        except orjson.JSONDecodeError as error:
-            raise HttpError(400, f"the body is no JSON: {error}") from error
-        if not isinstance(given, dict):
-            raise HttpError(400, 'expected an object such as {"match": "{site=\\"madrid\\"}", "duration": "2h"}')
-        if unknown := set(given) - _KEYS:
-            raise HttpError(400, f"unknown key {min(unknown)!r}; expected some of {', '.join(sorted(_KEYS))}")
-        return given
 
 
 def _wanted(given: Mapping[str, Any], now: int) -> Silence:

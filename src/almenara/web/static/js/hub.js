@@ -2,14 +2,14 @@
 
 import * as api from "./api.js";
 
-const listeners = { status: new Set(), alarms: new Set(), connection: new Set() };
-const state = { status: null, alarms: null, connected: null, retryAt: 0 };
+const listeners = { status: new Set(), alarms: new Set(), incidents: new Set(), connection: new Set() };
+const state = { status: null, alarms: null, incidents: null, connected: null, retryAt: 0 };
 let clockBase = null;  // hub time, our time, and how fast the hub's clock runs against ours
 let stream = null;
 let wanted = { selectors: [], onRows: null };
-let retry = 0, wait = 1000, alarmsDue = 0;
+let retry = 0, wait = 1000, alarmsDue = 0, refreshedAt = 0;
 
-/** Listen to "status", "alarms" or "connection"; told at once if it is known. Gives the function that stops it. */
+/** Listen to "status", "alarms", "incidents" (those that are open) or "connection"; told at once if it is known. Gives the function that stops it. */
 export function on(event, fn) {
   listeners[event].add(fn);
   const known = event === "connection" ? state.connected : state[event];
@@ -30,6 +30,7 @@ export function now() {
 export const isConnected = () => state.connected === true;
 export const status = () => state.status;
 export const alarms = () => state.alarms;
+export const incidents = () => state.incidents;
 
 function setClock(hubMs) {
   const here = performance.now();
@@ -56,21 +57,38 @@ function setConnected(connected) {
   if (back) refresh();
 }
 
-/** Asks for status and alarms now. */
+/** Asks for status, alarms and incidents now. */
 export async function refresh() {
-  const [one, two] = await Promise.allSettled([api.status(), api.alarms()]);
+  const [one, two, three] = await Promise.allSettled([api.status(), api.alarms(), api.openIncidents()]);
   if (one.status === "fulfilled") setStatus(one.value);
   if (two.status === "fulfilled") {
     state.alarms = two.value;
     tell("alarms", two.value);
   }
+  if (three.status === "fulfilled") {
+    state.incidents = three.value.sort(worstFirst);
+    tell("incidents", state.incidents);
+  }
   if (one.status === "rejected" && one.reason.status === 0) setConnected(false);
 }
 
-/** Many transitions at once become one question. */
+const RANK = { critical: 0, major: 1, minor: 2, warning: 3 };
+
+/** The worst first; of those alike what nobody has taken on, then the newest. */
+function worstFirst(a, b) {
+  return (RANK[a.severity] ?? 4) - (RANK[b.severity] ?? 4) || Number(Boolean(a.acknowledgement)) - Number(Boolean(b.acknowledgement))
+    || b.since_ms - a.since_ms;
+}
+
+/** Many transitions at once become one question, and in a storm one a second. */
 function alarmsSoon() {
-  clearTimeout(alarmsDue);
-  alarmsDue = setTimeout(refresh, 150);
+  if (alarmsDue) return;
+  const wait = Math.max(150, refreshedAt + 1000 - performance.now());
+  alarmsDue = setTimeout(() => {
+    alarmsDue = 0;
+    refreshedAt = performance.now();
+    refresh();
+  }, wait);
 }
 
 /**
