@@ -33,8 +33,11 @@ def test_the_reference_is_up_to_date(name: str) -> None:
 def test_every_command_and_option_is_in_the_reference() -> None:
     group = typer.main.get_command(app)
     page = MADE["cli.md"]
-    for name, command in group.commands.items():  # type: ignore[attr-defined]
-        chapter = re.search(rf"(?ms)^## almenara {name}\b(.*?)(?=^## |\Z)", page)
+    commands = dict(group.commands)  # type: ignore[attr-defined]
+    for name, inner in list(commands.items()):
+        commands |= {f"{name} {verb}": one for verb, one in getattr(inner, "commands", {}).items()}
+    for name, command in commands.items():
+        chapter = re.search(rf"(?ms)^##+ almenara {name}\b(.*?)(?=^##|\Z)", page)
         assert chapter, name
         assert command.help in chapter[1]
         for parameter in command.params:

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from almenara._version import __version__
+from almenara.cli.alarm_verbs import alarm_app
+from almenara.cli.options import HUB, Json, Token, Url, UrlArgument
 from almenara.model.errors import AlmenaraError, MissingExtra
 
 app = typer.Typer(
@@ -29,12 +31,6 @@ _Calendars = Annotated[
         metavar="[NAME=]FILE.ics", help="Occasions to learn apart; a rule as 'pay=last business day of month'."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Write JSON, for machines.")]
-#: Which hub a verb talks to, and with which token.
-Url = Annotated[str, typer.Option(envvar="ALMENARA_URL", metavar="URL", help="Address of the hub.")]
-UrlArgument = Annotated[str, typer.Argument(envvar="ALMENARA_URL", metavar="[URL]", help="Address of the hub.")]
-Token = Annotated[str, typer.Option(envvar="ALMENARA_TOKEN", metavar="TOKEN", help="Token of the hub.")]
-HUB = "http://127.0.0.1:8642"
 
 
 def _show_version(wanted: bool) -> None:
@@ -264,6 +260,9 @@ def _noise(
     from almenara.cli.noise import run
 
     run(url, since, out=out, as_json=as_json, token=token)
+
+
+app.add_typer(alarm_app, name="alarm")
 
 
 @app.command("detect")

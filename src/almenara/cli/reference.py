@@ -34,9 +34,15 @@ def _cli() -> str:
         *_parameters(group),
     ]
     for name, command in group.commands.items():
-        arguments = " ".join(p.metavar for p in command.params if p.param_type_name == "argument")
-        parts += [f"## almenara {name} {arguments}".rstrip() + "\n", command.help + "\n", *_parameters(command)]
+        parts += _verb(name, command, "##")
+        for verb, inner in getattr(command, "commands", {}).items():
+            parts += _verb(f"{name} {verb}", inner, "###")
     return "\n".join(parts)
+
+
+def _verb(name: str, command: Any, mark: str) -> list[str]:
+    arguments = " ".join(p.metavar for p in command.params if p.param_type_name == "argument")
+    return [f"{mark} almenara {name} {arguments}".rstrip() + "\n", command.help + "\n", *_parameters(command)]
 
 
 def _parameters(command: Any) -> Iterator[str]:
