@@ -81,6 +81,17 @@ class Api:
     async def alarms(self, _: Request) -> Response:
         return JSONResponse(self._hub.alarms())
 
+    async def incidents(self, request: Request) -> Response:
+        wanted = ("firing",) if request.query_params.get("open") == "true" else ("firing", "resolved")
+        return JSONResponse([one for one in self._hub.incidents() if one["state"] in wanted])
+
+    async def incident(self, request: Request) -> Response:
+        found = [one for one in self._hub.incidents() if str(one["id"]) == request.path_params["id"]]
+        if not found:
+            return error(404, f"there is no incident {request.path_params['id']}")
+        more = {"lines": [], "changes": found[0]["members"], "messages": [], "match": None, "silenced": []}
+        return JSONResponse(found[0] | more)
+
     async def ledger(self, _: Request) -> Response:
         rows = self._hub.sources()
         words = ("received", "stored", "late", "duplicate", "overwritten", "events")
@@ -160,6 +171,8 @@ def routes_of(api: Api) -> list[BaseRoute]:
         Route("/api/v1/label/{name}/values", api.values),
         Route("/api/v1/view", api.view),
         Route("/api/v1/alarms", api.alarms),
+        Route("/api/v1/incidents", api.incidents),
+        Route("/api/v1/incidents/{id}", api.incident),
         Route("/api/v1/ledger", api.ledger),
         Route("/api/v1/budgets", api.budgets),
         Route("/api/v1/events", api.events),

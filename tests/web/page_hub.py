@@ -218,6 +218,23 @@ class Hub:
             ],
         }
 
+    def incidents(self) -> list[dict[str, object]]:
+        """One that is open, of two alarms, and one that is over."""
+        found = self.alarms()
+        if not found["open"]:
+            return []
+        member = {"reason": "", "labels": {}, "annotations": {}}
+        star, _, pump = (one | member for one in found["open"])  # type: ignore[attr-defined]
+        pump["reason"] = "moves together with temperature: correlation 0.93 at a lag of 2m"
+        over = found["recent"][0] | member  # type: ignore[index]
+        base = {"acknowledgement": None, "first": 0, "strongest": 0, "resolved_ms": None}
+        return [
+            base | {"id": 7, "since_ms": star["since_ms"], "state": "firing", "severity": "critical", "size": 2,
+                    "members": [star, pump]},
+            base | {"id": 6, "since_ms": over["since_ms"], "state": "resolved", "severity": "major", "size": 1,
+                    "members": [over], "resolved_ms": over["time_ms"]},
+        ]  # fmt: skip
+
     def sources(self) -> list[dict[str, object]]:
         if self.scene == "empty":
             return []

@@ -13,7 +13,7 @@ import { sparkline } from "./sparkline.js";
 const MINUTE = 60_000;
 
 /** The window around an alarm: half an hour before, as long after. */
-function around(alarm) {
+export function around(alarm) {
   const end = alarm.state === "resolved" ? alarm.time_ms : hub.now();
   const length = Math.max(30 * MINUTE, end - alarm.since_ms);
   return { start: alarm.since_ms - length, end: end + (alarm.state === "resolved" ? length / 2 : 0) };
@@ -22,7 +22,7 @@ function around(alarm) {
 const key = (alarm) => `${alarm.rule}\n${alarm.series}\n${alarm.since_ms}\n${alarm.state}`;
 
 /** In a storm only the cards that are looked at ask for their curves. */
-function whenSeen(element, fn) {
+export function whenSeen(element, fn) {
   const observer = new IntersectionObserver((entries) => {
     if (!entries.some((one) => one.isIntersecting)) return;
     observer.disconnect();
