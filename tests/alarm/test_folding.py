@@ -17,7 +17,7 @@ from alarm.book_case import T0, Table, book, rows
 from almenara.alarm.book import Book
 from almenara.alarm.folding import Grouping
 from almenara.alarm.rules import Rule
-from almenara.model.alarm import Incident
+from almenara.model.alarm import Incident, State
 from almenara.model.batch import Batch, Verdict
 from almenara.model.series import encode_key
 from almenara.model.time import MINUTE_NS, NS
@@ -210,6 +210,18 @@ def test_rules_on_one_series_are_one_incident_for_as_long_as_it_is_open(path: Pa
         ("hot", ""),
         ("full", "the same series as the alarm of hot"),
     ]
+
+
+def test_an_alarm_that_comes_back_while_its_incident_is_open_comes_back_to_it(path: Path) -> None:
+    table = Plant(3)
+    one = book(path, table, HOT)
+    learn(one, table, moving([0, 0, -1], [0, 0, 0]))
+    fire(one, table, [(0, 0), (1, 30), (2, 30)])
+    one.step(3, *rows(table, [(0, NIGHT * 60 + 640, 50), (0, NIGHT * 60 + 700, 95)]), 0)
+    assert members(one) == [[0, 1], [2]]
+    assert [a.last.state for a in one.incidents()[1].members] == [State.FIRING, State.FIRING]
+    one.step(4, *rows(table, [(0, NIGHT * 60 + 760, 50), (0, NIGHT * 60 + 4000, 95)]), 0)
+    assert members(one) == [[0, 1], [2], [0]], "not much later"
 
 
 def test_equal_labels_of_group_by_are_one_incident(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -189,13 +190,31 @@ def test_what_is_refused_for_good_is_given_up_loudly(path: Path, caplog: pytest.
     run(path, story)
 
 
-def test_what_fails_for_a_day_is_given_up(path: Path) -> None:
+def days_pass() -> Callable[[], int]:
+    """A clock that is a day later whenever somebody looks."""
+    days = itertools.count()
+    return lambda: T0 + next(days) * DAY_NS
+
+
+def test_what_fails_for_a_day_and_twenty_times_is_given_up(path: Path) -> None:
     async def story(one: Book, receiver: Receiver) -> None:
-        receiver.answers = [500]
+        receiver.answers = [500] * 25
         hot(one, 1, 0, 0)
-        async with sending(one, path, receiver, lambda: T0 + DAY_NS) as sender:
+        async with sending(one, path, receiver, days_pass()) as sender:
             await until(lambda: sender.counts["hook", "given up"] == 1)
         assert outcomes(path) == [("firing", "given up")]
+        assert len(receiver.answers) == 5
+
+    run(path, story)
+
+
+def test_a_clock_that_jumps_or_a_hub_that_was_off_for_days_is_no_reason_to_give_up(path: Path) -> None:
+    async def story(one: Book, receiver: Receiver) -> None:
+        receiver.answers = [500] * 10
+        hot(one, 1, 0, 0)
+        async with sending(one, path, receiver, days_pass()) as sender:
+            await until(lambda: sender.counts["hook", "sent"] == 1)
+        assert outcomes(path) == [("firing", "sent")]
 
     run(path, story)
 

@@ -145,6 +145,8 @@ class Incidents:
             for rule in sorted(self._rules | fold.rules):
                 if (rule, key[1]) in one.alarms:
                     yield one, f"the same series as the alarm of {rule}", 0
+        yield from ((one, "it was in it before", 0) for one in self._had(fold, ("series", "", key[1]))
+                    if one.is_near(change.time, window_ns))  # fmt: skip
         if "group" in tokens:
             same = ", ".join(f'{name}="{labels_of(change).get(name, "")}"' for name in self.grouping.group_by)
             yield from ((one, f"the same {same}", 0) for one in self._had(fold, tokens["group"])

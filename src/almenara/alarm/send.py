@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS, 300 * NS
 #: So long a wait that the other side asks for is kept.
 MOST_ASKED_NS = 3600 * NS
-#: What still fails after so long is given up.
-GIVE_UP_NS = DAY_NS
+#: What still fails after so long, and so many tries, is given up: a clock that jumps and a hub that was off try nothing.
+GIVE_UP_NS, GIVE_UP_TRIES = DAY_NS, 20
 #: A notifier that has not come back by then is taken to have failed.
 TRY_S = 60.0
 #: How often to look whether a message that waits is due, and to try a database again that refuses.
@@ -180,7 +180,7 @@ class Sender:
 
     async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> int:
         now = self._clock()
-        again = retry and now - message.queued < GIVE_UP_NS
+        again = retry and (now - message.queued < GIVE_UP_NS or message.tries + 1 < GIVE_UP_TRIES)
         if not message.fell_back and (not again or now - message.queued >= self._fallback_ns(message)):
             await self._written(lambda: self._book.fall_back(message, error))
         if not again:
