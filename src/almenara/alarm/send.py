@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 FIRST_WAIT_NS, LONGEST_WAIT_NS = NS, 300 * NS
 #: So long a wait that the other side asks for is kept.
 MOST_ASKED_NS = 3600 * NS
-#: What still fails after so long, and so many tries, is given up: a clock that jumps and a hub that was off try nothing.
+#: What still fails after so long and so many tries is given up: clocks jump, and a hub that was off tried nothing.
 GIVE_UP_NS, GIVE_UP_TRIES = DAY_NS, 20
 #: A notifier that has not come back by then is taken to have failed.
 TRY_S = 60.0
