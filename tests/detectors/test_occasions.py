@@ -206,6 +206,59 @@ def test_a_restart_with_other_calendars_keeps_what_is_known_of_those_that_stay()
     assert none.state()["rows"].shape[1] == 0
 
 
+@pytest.mark.parametrize(
+    "change", ["more", "none before", "none after", "other days", "other series", "not on any more"]
+)
+def test_calendars_replaced_in_the_middle_are_as_after_a_restart(change: str) -> None:
+    times, values, fair = peaks(50)
+    half = 30 * DAY + 50  # in the middle of a fair
+    _, batch = two_series(times, values)
+    days = np.ones(len(fair.from_s), bool)
+    days[np.searchsorted(fair.from_s, times[half] // NS) - (change == "not on any more")] = False
+    less = Calendar("fair", fair.from_s[days], fair.to_s[days], fair.kind, fair.part_s)
+    mine = Calendar("mine", fair.from_s, fair.to_s, fair.kind, fair.part_s, '{site="madrid"}')
+    before, after = {
+        "more": ((fair,), (mine, fair)),
+        "none before": ((), (fair, mine)),
+        "none after": ((fair,), ()),
+        "other days": ((fair,), (less,)),
+        "other series": ((fair,), (Calendar("fair", *mine_but_name(mine)),)),
+        "not on any more": ((fair,), (less,)),
+    }[change]
+    detector, early = Seasonal(calendars=before), batch.time < times[half]
+    detector.step(Batch(batch.series, batch.id[early], batch.time[early], batch.value[early]))
+    steps = detector.replace_calendars(after, batch.series)
+    next(steps)
+    between = (batch.time >= times[half]) & (batch.time < times[half + 5])
+    detector.step(Batch(batch.series, batch.id[between], batch.time[between], batch.value[between]))
+    restarted = Seasonal(calendars=after)
+    restarted.restore(detector.state())
+    assert list(steps) == []
+    assert detector.causes == restarted.causes
+    late = batch.time >= times[half + 5]
+    rest = Batch(batch.series, batch.id[late], batch.time[late], batch.value[late])
+    got, expected = detector.step(rest), restarted.step(rest)
+    for column in COLUMNS:
+        assert np.array_equal(getattr(got, column), getattr(expected, column), equal_nan=True), column
+
+
+def mine_but_name(one: Calendar) -> tuple[Any, ...]:
+    return one.from_s, one.to_s, one.kind, one.part_s, one.match
+
+
+def test_an_occasion_that_a_calendar_does_not_have_any_more_is_over() -> None:
+    times, values, fair = peaks()
+    at = 30 * DAY + 36
+    values[at:] = np.where(values[at:] > 120, values[at:] / 3 + 27, values[at:])  # the market is called off
+    kept = fair.from_s > times[at] // NS
+    kept |= fair.to_s <= times[at] // NS
+    detector = Seasonal(calendars=(fair,))
+    detector.step(rows(np.zeros(at), times[:at], values[:at]))
+    list(detector.replace_calendars((Calendar("fair", fair.from_s[kept], fair.to_s[kept]),), SeriesTable()))
+    said = detector.step(rows(np.zeros(32), times[at : at + 32], values[at : at + 32]))
+    assert (said.score[4:] < 1).all()
+
+
 def test_a_state_of_another_version_is_refused() -> None:
     state = Seasonal().state()
     with pytest.raises(ValueError, match="calendars of the state"):

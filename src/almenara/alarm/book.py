@@ -55,7 +55,7 @@ class Book:
         people are told nothing for a while; the book closes them. clock: ns; without one it is as late as the newest
         row. grouping: what folds alarms into incidents. Raises StoreError.
         """
-        self._series, self._selector, self._causes = series, selector, causes or Causes()
+        self._series, self._selector = series, selector
         self._now = self._ticked = self._heard_from = 0
         self._clock = clock or (lambda: max(self._ticked, self._now))
         self.silences = silences or Silences(database)
@@ -76,7 +76,7 @@ class Book:
             self._incidents.load(self._db)
             self._dispatch.load(self._db, self._open)
         self._pace = Pace()
-        self._machines = Machines(series, selector, self._causes).replaced(rules)
+        self._machines = Machines(series, selector, causes or Causes()).replaced(rules)
         self._restored: Mapping[str, np.ndarray] | None = None
         self._heard = restart.Heard()
         self._attached = False
@@ -172,6 +172,10 @@ class Book:
             self._machines, self._dispatch = before
             raise
         return self._tell()
+
+    def replace_causes(self, causes: Causes) -> None:
+        """From the next step on `Verdict.cause` points into these."""
+        self._machines.causes = causes
 
     def split(self, incident: int, alarms: Iterable[Key], who: str) -> Sequence[Transition]:
         """Take alarms, (rule, key of the series), out of an open incident into a new one, of which people are told.

@@ -29,16 +29,16 @@ class Selector(Protocol):
 
 
 class Machines:
-    """One state table a rule; for the flush thread."""
+    """One state table a rule; for the flush thread. causes: what `Verdict.cause` points into."""
 
     def __init__(self, series: SeriesList, selector: Callable[[Sequence[Matcher]], Selector], causes: Causes):
-        self._series, self._selector, self._causes = series, selector, causes
+        self._series, self._selector, self.causes = series, selector, causes
         self.of: dict[str, Machine] = {}
         self._selectors: dict[str, Selector] = {}
 
     def replaced(self, rules: Iterable[Rule]) -> Machines:
         """The same alarms under these rules."""
-        new = Machines(self._series, self._selector, self._causes)
+        new = Machines(self._series, self._selector, self.causes)
         for rule in rules:
             old = self.of.get(rule.name)
             new.of[rule.name] = machine_of(rule, old)
@@ -75,7 +75,7 @@ class Machines:
             if not rule.schedule.is_always:
                 states = states & rule.schedule.holds(time)
             found = machine.step(id, time, judged, live & states, true, selector.mask(), replayed=replayed)
-            changes += from_rows(rule, found, batch, said, true, self._causes)
+            changes += from_rows(rule, found, batch, said, true, self.causes)
         return changes
 
     def tick(self, now_ns: int, pace: Pace, heard_from_ns: int, last: Callable[[Key], Alarm | None]) -> list[Change]:

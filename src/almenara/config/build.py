@@ -112,9 +112,8 @@ def options(config: Config) -> Options:
     """What the pipeline is made of."""
     data = config.data
     budgets = Budgets([Budget(name, _matchers(one.match), one.per_week) for name, one in config.budgets.items()])
-    choices = [Chosen(_matchers(one.match), tuning_of(one)) for one in config.tuning.values()]
     return Options(
-        watches=_watches(config, choices, budgets),
+        watches=watches(config, budgets),
         budgets=budgets,
         when=words_of(config.site.timezone, config.site.country),
         codecs=codecs(config),
@@ -126,8 +125,9 @@ def options(config: Config) -> Options:
     )
 
 
-def _watches(config: Config, choices: Sequence[Chosen], budgets: Budgets) -> list[Watch]:
-    """The detectors, each told of the site's zone, holidays and calendars."""
+def watches(config: Config, budgets: Budgets) -> list[Watch]:
+    """The detectors, each told of the site's zone, holidays and calendars, and tuned."""
+    choices = [Chosen(_matchers(one.match), tuning_of(one)) for one in config.tuning.values()]
     calendars = calendars_of(config.calendars, config.site.timezone)
     return [_watch(config, plugin, choices, budgets, calendars) for plugin in config.detectors.values()]
 
@@ -237,7 +237,7 @@ def grouping(config: Config) -> Grouping:
 
 
 def _alarms(config: Config, folder: DataFolder, index: SeriesIndex, clock: Callable[[], int]) -> Book:
-    causes = Causes.of((watch.name, watch.make().causes) for watch in _watches(config, (), Budgets(())))
+    causes = Causes.of((watch.name, watch.make().causes) for watch in watches(config, Budgets(())))
     causes = replace(causes, when=words_of(config.site.timezone, config.site.country))
     return Book(
         folder.database, RuleSet(folder.database).all(config), index, lambda matchers: Selector(index, matchers),

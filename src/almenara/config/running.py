@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -13,7 +14,7 @@ from almenara.alarm.book import Book
 from almenara.alarm.rules import Rule
 from almenara.alarm.send import Sender
 from almenara.analysis.occasions import Calendar, calendars_of
-from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, transports
+from almenara.config.build import Built, codecs, collectors, maintenance, notifiers, routes, transports, watches
 from almenara.config.load import Config, load
 from almenara.config.messages import about_of
 from almenara.config.rule_set import API, FILE, RuleSet
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 
 #: Sections that a running hub cannot take over; all others it can.
 FIXED = (
-    "site", "http", "mqtt", "data", "detectors", "calendars", "tuning", "budgets", "stores", "dweet", "queue",
-    "streams", "incidents",
+    "site", "http", "mqtt", "data", "detectors", "tuning", "budgets", "stores", "dweet", "queue", "streams",
+    "incidents",
 )  # fmt: skip
 
 
@@ -157,6 +158,8 @@ class Running:
         await self.built.pipeline.replace_rules(await asyncio.to_thread(self._rules.all, self._config), None)
 
     async def _take_over(self, config: Config) -> Sequence[Problem]:
+        if "mqtt.listen" not in config.given | self._config.given:  # it listens where a port was free
+            config = replace(config, mqtt=replace(config.mqtt, listen=self._config.mqtt.listen))
         if fixed := [name for name in FIXED if getattr(config, name) != getattr(self._config, name)]:
             hint = "restart the hub to change these; nothing was changed"
             raise ConfigError([Problem(name, "cannot change while the hub runs", hint) for name in fixed])
@@ -167,21 +170,31 @@ class Running:
         await self._inputs.pause_collecting()
         await self._end_outputs()
         hub.decoders.replace(codecs(config))
+        await self._take_over_calendars(config)
         await hub.replace_rules(self._rules.all(config), told(config))
         cast(Book, hub.alarms).silences.replace_maintenance(maintenance(config))
         self._config = config
         self._inputs.collect(collecting | extra, receiving)
         self._begin_outputs(config, notifying, receiving)
         log.info("took over %s", config.path)
-        self._tell_of_calendars(config)
         return ()
 
-    def _tell_of_calendars(self, config: Config) -> None:
-        """A calendar's file may say other days than when the detectors were made, which go on with those."""
-        for then, now in zip(self._calendars, _calendars(config), strict=True):
-            if not (np.array_equal(then.from_s, now.from_s) and np.array_equal(then.to_s, now.to_s)):
-                log.warning("calendars.%s: other days than when the hub was started; restart it to use them", now.name)
+    async def _take_over_calendars(self, config: Config) -> None:
+        """Tables may have changed, and so may the days that a file of a calendar says."""
+        before, now = self._calendars, _calendars(config)
+        if len(before) == len(now) and all(_are_same(one, other) for one, other in zip(before, now, strict=True)):
+            return
+        hub = self.built.pipeline
+        await hub.replace_calendars(now, watches(config, hub.options.budgets))
+        self._calendars = now
+        log.info("detectors go on with calendars as they are now: %s", ", ".join(one.name for one in now) or "none")
 
 
 def _calendars(config: Config) -> Sequence[Calendar]:
     return calendars_of(config.calendars, config.site.timezone)
+
+
+def _are_same(one: Calendar, other: Calendar) -> bool:
+    days = np.array_equal(one.from_s, other.from_s) and np.array_equal(one.to_s, other.to_s)
+    about = (one.name, one.match, one.kind, one.part_s) == (other.name, other.match, other.kind, other.part_s)
+    return days and about

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,12 @@ from almenara.model.time import DAY_NS, NS
 
 #: In place of a row of effects: not looked up yet; looked up, and the calendar is not of this series.
 _NOT_YET, _NOT = -1, -2
+#: A record that is copied as a whole, many times faster than field by field.
+_BYTES = np.dtype((np.void, EFFECT.itemsize))
 #: A replay learns from so many occasions before what it shows, where that is not too long ago.
 _OCCASIONS, _LONGEST_S = 3.5, 120 * DAY_NS // NS
+#: Series whose calendars are looked up in one step.
+_AT_ONCE = 2000
 
 
 class Occasions:
@@ -63,7 +67,7 @@ class Occasions:
             return
         self._reserve(int(ids.max()) + 1)
         for id in np.unique(ids[self._scope["known"][ids] == 0]).tolist():
-            key = series.keys[id] if id < len(series) else b""
+            key = _key(series, id)
             for n in np.flatnonzero(self._rows[id] == _NOT_YET).tolist():
                 self._rows[id, n] = self._new(n) if _holds(self._matchers[n], key) else _NOT
             self._scope["known"][id] = 1
@@ -77,18 +81,27 @@ class Occasions:
 
     def _new(self, calendar: int) -> int:
         """The row of a new effect, of which nothing is known."""
-        at = self._append(np.zeros(1, EFFECT))
-        self._effects["calendar"][at], self._effects["part"][at] = calendar, -1
+        return self._blank(np.array([calendar]))
+
+    def _blank(self, calendars: np.ndarray) -> int:
+        """The first row of new effects, one for each of these calendars, of which nothing is known."""
+        at = self._room(len(calendars))
+        self._effects["calendar"][at : self._used], self._effects["part"][at : self._used] = calendars, -1
         return at
 
     def _append(self, effects: np.ndarray) -> int:
         """The first row of these, now part of the table."""
-        first, end = self._used, self._used + len(effects)
+        first = self._room(len(effects))
+        self._effects.view(_BYTES)[first : self._used] = np.ascontiguousarray(effects).view(_BYTES)
+        return first
+
+    def _room(self, n: int) -> int:
+        """The first of n more rows of the table, all zero."""
+        first, end = self._used, self._used + n
         if end > len(self._effects):
             grown = np.zeros(max(64, end, 2 * first), EFFECT)
-            grown[:first] = self._effects[:first]
+            grown.view(_BYTES)[:first] = self._effects.view(_BYTES)[:first]
             self._effects = grown
-        self._effects[first:end] = effects
         self._used = end
         return first
 
@@ -101,7 +114,12 @@ class Occasions:
         scope, rows = self._scope[first:end].copy(), self._rows[first:end].copy()
         mine = rows[rows >= 0]
         rows[rows >= 0] = np.arange(len(mine))  # no two series share an effect
-        return {"scope": scope, "rows": rows, "effects": self._effects[mine], "calendars": identity}
+        return {
+            "scope": scope,
+            "rows": rows,
+            "effects": self._effects.view(_BYTES)[mine].view(EFFECT),
+            "calendars": identity,
+        }
 
     def restore_part(self, first: int, arrays: Mapping[str, Any]) -> None:
         """Go on from `part()`. Calendars may have changed: of those with the same name and selector what was learned
@@ -111,18 +129,65 @@ class Occasions:
         fits = scope.dtype == SCOPE and effects.dtype == EFFECT and rows.shape == (len(scope), len(before))
         if not fits or rows.max(initial=-1) >= len(effects):
             raise ValueError("seasonal: calendars of the state are not of this version")
+        self._take(first, scope, rows, self._append(effects), before)
+
+    def _take(self, first: int, scope: np.ndarray, rows: np.ndarray, at: int, before: list[tuple[str, str]]) -> None:
+        """Series from `first` on, as they were under the calendars `before`. at: where their effects begin."""
         now, ids = _pairs(self._identity), slice(first, first + len(scope))
         self._reserve(ids.stop)
-        at = self._append(effects)
         for n, one in enumerate(now):
             if one in before:
                 mine = rows[:, before.index(one)]
                 self._rows[ids, n] = np.where(mine >= 0, mine + at, mine)
                 self._effects["calendar"][mine[mine >= 0] + at] = n
+                self._end_others(mine[mine >= 0] + at, n)
         self._scope[ids] = scope
         self._scope["edge"][ids] = 0
         if now != before:
             self._scope["known"][ids] = 0
+
+    def _end_others(self, effects: np.ndarray, calendar: int) -> None:
+        """Occasions that are on and that the calendar does not have like this any more end with the next row."""
+        on = effects[self._effects["on"][effects] == 1]
+        begin, end = self._plan[calendar, :2]
+        at = begin + np.searchsorted(self._from_s[begin:end], self._effects["begin"][on])
+        have = np.flatnonzero(at < end)
+        here = have[self._from_s[at[have]] == self._effects["begin"][on[have]]]
+        same = here[self._to_s[at[here]] == self._effects["end"][on[here]]]
+        self._effects["end"][np.delete(on, same)] = 0
+
+    def replaced(
+        self, calendars: Sequence[Calendar], ids: np.ndarray, series: SeriesList
+    ) -> Generator[None, None, Occasions]:
+        """In small steps: other calendars, with what was learned of those that keep name and selector, as after a
+        restart. ids: int32[k], rising, the series to be looked up beforehand; others are with their next row. Between
+        steps these here go on learning; what they learned by the last one is taken over in it."""
+        new = Occasions(calendars, self._first_cause)
+        now, before = _pairs(new._identity), _pairs(self._identity)
+        holds = np.ones((len(ids), len(now)), np.bool_)
+        for first in range(0, len(ids), _AT_ONCE):
+            keys = [_key(series, id) for id in ids[first : first + _AT_ONCE].tolist()]
+            for n, matchers in enumerate(new._matchers):
+                if matchers and now[n] not in before:
+                    holds[first : first + _AT_ONCE, n] = [_holds(matchers, key) for key in keys]
+            yield
+        if set(before) <= set(now):  # then no effect is to go, and they may lie where they are
+            new._effects, new._used = self._effects, self._used
+            new._take(0, self._scope, self._rows, 0, before)
+        else:
+            new.restore_part(0, self.part(0, len(self._scope)))
+        new._have_looked_up(ids, holds)
+        return new
+
+    def _have_looked_up(self, ids: np.ndarray, holds: np.ndarray) -> None:
+        """For each of these series, int32[k]: which calendars hold for it, bool[k, calendars]."""
+        self._reserve(int(ids.max(initial=-1)) + 1)
+        rows = self._rows[ids]
+        want = rows == _NOT_YET
+        rows[want & ~holds] = _NOT
+        which = np.nonzero(want & holds)
+        rows[which] = self._blank(which[1]) + np.arange(len(which[1]))
+        self._rows[ids], self._scope["known"][ids] = rows, 1
 
     def adopt(self, ids: np.ndarray, other: Occasions) -> None:
         """Know of series ids[i] what `other` learned of its series i, where that is from more occasions: a replay does
@@ -137,6 +202,10 @@ class Occasions:
                 if learned["seen"].sum() >= self._effects[at]["seen"].sum():
                     self._effects[at] = learned
             self._scope["edge"][mine] = 0
+
+
+def _key(series: SeriesList, id: int) -> bytes:
+    return series.keys[id] if id < len(series) else b""
 
 
 def _pairs(identity: str) -> list[tuple[str, str]]:

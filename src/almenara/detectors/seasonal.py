@@ -8,7 +8,7 @@ apart as they are seen. A fault is not learned while it lasts, and a new level i
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -28,6 +28,7 @@ from almenara.detectors._formats import UPGRADES, checked, upgraded
 from almenara.detectors._occasions import Occasions
 from almenara.detectors._places import Places
 from almenara.model.batch import Batch, Verdict
+from almenara.model.series import SeriesList
 from almenara.model.time import DAY_NS, NS
 from almenara.plugin.options import Range
 
@@ -151,6 +152,14 @@ class Seasonal:
             numbers, periods = other._periods.packed(other._slots["periods"][: len(ids)])
             self._slots["periods"][ids] = self._periods.put(old, numbers, periods)
             self._occasions.adopt(ids, other._occasions)
+
+    def replace_calendars(self, calendars: Sequence[Calendar], series: SeriesList) -> Generator[None, None, None]:
+        """Go on with other calendars, in small steps; between them this detector judges with the old ones. With the
+        last step it has the new ones and their `causes`, and has kept what it learned of those of the same name and
+        selector. Raises ValueError for two of one name."""
+        ids = np.flatnonzero(self._slots["rows"][: self._used]).astype(np.int32)
+        self._occasions = yield from self._occasions.replaced(calendars, ids, series)
+        self.causes = (*type(self).causes, *self._occasions.texts)
 
     def _run(self, batch: Batch, *, learn: bool) -> Verdict:
         ids = only_read(batch.id, np.int32)

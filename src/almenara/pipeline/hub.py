@@ -20,6 +20,7 @@ from almenara.alarm.answers import Answer
 from almenara.alarm.external import Alert
 from almenara.alarm.rules import NOT_OURS, Rule
 from almenara.alarm.vigil import Vigil
+from almenara.analysis.occasions import Calendar
 from almenara.bus.feed import Feed
 from almenara.job.retention import retention_jobs
 from almenara.job.runs import Runs
@@ -517,6 +518,22 @@ class Pipeline:
     async def replace_rules(self, rules: Sequence[object], notifiers: Any) -> None:
         """Decide alarms by these rules from now on; open alarms of rules that are gone are resolved."""
         await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.replace_rules(rules, notifiers)))
+
+    async def replace_calendars(self, calendars: Sequence[Calendar], watches: Sequence[Watch]) -> None:
+        """Have the detectors go on with other calendars, in steps between segments; replays and backtests are made by
+        these watches from then on, which differ in calendars alone."""
+        steps = self._judge.replace_calendars(calendars, watches)
+        is_done = False
+
+        def step() -> Sequence[Transition]:
+            nonlocal is_done
+            is_done = next(steps, steps) is steps
+            self.alarms.replace_causes(self.causes)
+            return ()
+
+        while not is_done:
+            await asyncio.wrap_future(self._flusher.between(step))
+        self.options = replace(self.options, watches=tuple(watches))
 
     async def take_alerts(self, alerts: Iterable[Alert]) -> None:
         """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused."""

@@ -14,6 +14,7 @@ import numpy as np
 from almenara._compiled import njit
 from almenara.alarm.rules import NOT_OURS
 from almenara.analysis.alerts import Anomalies
+from almenara.analysis.occasions import Calendar
 from almenara.analysis.runs import crossings, starts
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
@@ -149,7 +150,24 @@ class Judge:
         self._whole: set[str] = set()  # detectors that went on from what `rest` gave
         self.problems: dict[str, str] = {}  # detectors out of service, and why
         # Verdict.cause points into the causes of all detectors, one list after the other.
-        self.causes = Causes.of((name, detector.causes) for name, detector in self.detectors.items())
+        self.causes = self._causes()
+
+    def _causes(self) -> Causes:
+        return Causes.of((name, detector.causes) for name, detector in self.detectors.items())
+
+    def replace_calendars(self, calendars: Sequence[Calendar], watches: Sequence[Watch]) -> Iterator[None]:
+        """Have every detector that can go on with other calendars, in small steps between which rows may be judged;
+        `causes` are others with the last one of each. watches: how such detectors are made from then on."""
+        for watch in watches:
+            detector = self.detectors.get(watch.name)
+            if (replacing := getattr(detector, "replace_calendars", None)) is None:
+                continue  # it knows of none, or must be made anew
+            try:
+                yield from replacing(calendars, self._index)
+            except Exception as error:  # as in `_ask`
+                self._retire(watch.name, error)
+            self._makers[watch.name] = watch.make
+            self.causes = self._causes()
 
     def step(self, batch: Batch) -> tuple[Verdict, list[Batch]]:
         """Judge and learn rows ordered by (id, time). Of several detectors the verdict with the highest score counts.

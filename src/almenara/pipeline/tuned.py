@@ -6,7 +6,7 @@ What it learned is the detector's alone, so options may change without learning 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -74,6 +74,8 @@ class Tuned:
             self.warmup_s = detector.warmup_s
         if hasattr(detector, "adopt"):
             self.adopt = self._adopt
+        if hasattr(detector, "replace_calendars"):
+            self.replace_calendars = self._replace_calendars
         if hasattr(detector, "part"):
             self.part, self.restore_part = detector.part, detector.restore_part  # type: ignore[attr-defined]
 
@@ -95,6 +97,10 @@ class Tuned:
 
     def _adopt(self, ids: np.ndarray, other: Tuned) -> None:
         self._detector.adopt(ids, other._detector)  # type: ignore[attr-defined]
+
+    def _replace_calendars(self, *given: Any) -> Generator[None, None, None]:
+        yield from self._detector.replace_calendars(*given)  # type: ignore[attr-defined]
+        self.causes = (*self._detector.causes, OUTSIDE)
 
     def _ask(self, batch: Batch, judge: Any) -> Verdict:
         value = np.asarray(batch.value, np.float64)

@@ -155,6 +155,9 @@ class Detector(Protocol):
     # many series have taught is written down in slices, each at its own moment, between two segments; without them all
     # at once, and nothing is judged meanwhile. A detector that has them judges each series by its own rows alone.
     # Parts are given back in any order, each once, to a detector that has learned nothing.
+    # One that is told `calendars` when it is made may have `replace_calendars(calendars, series: SeriesList)`, an
+    # iterator of small steps, between which it judges as before; with the last one it goes on with these calendars, and
+    # may have other `causes`. Without it a hub has to be started again for it to hear of other calendars.
 
 
 # --- keeping ----------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from almenara.alarm.silences import Silences
 from almenara.alarm.tables import Key
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
+from almenara.model.causes import Causes
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options, Pipeline
 from almenara.plugin.contracts import Store
@@ -33,6 +34,9 @@ class NoAlarms:
     def tick(self, now_ns: int) -> Sequence[Transition]:
         """No rule, no change."""
         return ()
+
+    def replace_causes(self, causes: Causes) -> None:
+        """They are not read."""
 
     def replace_rules(self, rules: Sequence[Any], notifiers: Any) -> Sequence[Transition]:
         """Still none."""
