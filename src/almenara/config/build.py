@@ -38,9 +38,10 @@ from almenara.pipeline.budgets import Budget, Budgets
 from almenara.pipeline.decoding import Decoding, of_transport
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.forward import Route
-from almenara.pipeline.hub import Options, Pipeline, fingerprint_of
+from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch
+from almenara.pipeline.learned import fingerprint_of
 from almenara.pipeline.relabel import Relabeling, Step
 from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options as plugin_options

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
@@ -190,6 +191,18 @@ class Flusher:
                 self._errands.append((do, done))
         self._committer.wake()
         return done
+
+    async def take_steps(self, steps: Iterator[object]) -> None:
+        """As `between`, a step at a time: segments are stored and judged in between. Raises what a step raises."""
+        left = [steps]
+
+        def step() -> Sequence[Transition]:
+            if next(steps, steps) is steps:
+                left.clear()
+            return ()
+
+        while left:
+            await asyncio.wrap_future(self.between(step))
 
     def stop(self, timeout_s: float) -> bool:
         """Flush what is committed, write a snapshot, and end; what cannot be stored stays in the log. False: it did not

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
-import json
 import logging
 import time
 from collections import deque
@@ -94,11 +92,6 @@ class Options:
     when: Callable[[int], str] | None = None  # a time in words, as the site's clocks and calendars have it
     budgets: Budgets = field(default_factory=lambda: Budgets(()))
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
-
-
-def fingerprint_of(description: object) -> str:
-    """A short digest of anything JSON can hold."""
-    return hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 class Pipeline:
@@ -522,17 +515,8 @@ class Pipeline:
     async def replace_calendars(self, calendars: Sequence[Calendar], watches: Sequence[Watch]) -> None:
         """Have the detectors go on with other calendars, in steps between segments; replays and backtests are made by
         these watches from then on, which differ in calendars alone."""
-        steps = self._judge.replace_calendars(calendars, watches)
-        is_done = False
-
-        def step() -> Sequence[Transition]:
-            nonlocal is_done
-            is_done = next(steps, steps) is steps
-            self.alarms.replace_causes(self.causes)
-            return ()
-
-        while not is_done:
-            await asyncio.wrap_future(self._flusher.between(step))
+        steps = self._judge.replace_calendars(calendars, watches, lambda: self.alarms.replace_causes(self.causes))
+        await self._flusher.take_steps(steps)
         self.options = replace(self.options, watches=tuple(watches))
 
     async def take_alerts(self, alerts: Iterable[Alert]) -> None:

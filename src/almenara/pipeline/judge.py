@@ -155,9 +155,11 @@ class Judge:
     def _causes(self) -> Causes:
         return Causes.of((name, detector.causes) for name, detector in self.detectors.items())
 
-    def replace_calendars(self, calendars: Sequence[Calendar], watches: Sequence[Watch]) -> Iterator[None]:
+    def replace_calendars(
+        self, calendars: Sequence[Calendar], watches: Sequence[Watch], on_causes: Callable[[], None]
+    ) -> Iterator[None]:
         """Have every detector that can go on with other calendars, in small steps between which rows may be judged;
-        `causes` are others with the last one of each. watches: how such detectors are made from then on."""
+        `on_causes` is called when `causes` are others. watches: how such detectors are made from then on."""
         for watch in watches:
             detector = self.detectors.get(watch.name)
             if (replacing := getattr(detector, "replace_calendars", None)) is None:
@@ -168,6 +170,7 @@ class Judge:
                 self._retire(watch.name, error)
             self._makers[watch.name] = watch.make
             self.causes = self._causes()
+            on_causes()
 
     def step(self, batch: Batch) -> tuple[Verdict, list[Batch]]:
         """Judge and learn rows ordered by (id, time). Of several detectors the verdict with the highest score counts.

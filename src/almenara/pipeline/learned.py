@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Mapping
 from typing import Protocol
@@ -19,6 +21,11 @@ _JUDGE, _ALARMS = "judge ", "alarms"
 class _Inside(Protocol):
     def state(self) -> Mapping[str, np.ndarray]: ...
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+
+def fingerprint_of(description: object) -> str:
+    """A short digest of anything JSON can hold, as of the options that what was learned depends on."""
+    return hashlib.sha256(json.dumps(description, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def rest_of(judge: Judge, alarms: _Inside) -> State:
