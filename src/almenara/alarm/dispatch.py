@@ -102,12 +102,12 @@ class Dispatch:
             self._set_back(plan)
         if self._fresh:
             self._look_again(plan)
+        plan.calm = {(key, name) for key, name in self._flaps_told if not self.lookups.flapping.times(key, plan.now)}
         latest = self._learn(plan, changes)
         for id, incident in fold.touched.items():
             self._fold(plan, fold, id, incident.alarms, incident.severity, latest)
         for id in sorted(self.cases.keys() | plan.cases.keys() if self.is_due(plan.now) else plan.cases.keys()):
             self._decide(plan, id)
-        plan.calm = {(key, name) for key, name in self._flaps_told if not self.lookups.flapping.times(key, plan.now)}
         self._gather(plan)
 
     def _set_back(self, plan: Plan) -> None:
@@ -148,11 +148,14 @@ class Dispatch:
         if id in fold.merged:
             self._merge(plan, case, self._case(plan, fold.merged[id]))
             return
+        had_news = {key for key, row in case.rows.items() if row.has_news(case.severity)}
         case.severity = severity
         for change in fold.fired.get(id, ()):
             key = (change.rule, change.series.key)
             labels = labels_of(latest.get(key, change))
-            case.members[key] = one = Member(labels, plan.upto, self._target(labels))
+            one = Member(labels, plan.upto, self._target(labels))
+            self._begin_anew(plan, case, one)
+            case.members[key] = one
             self._want(plan, case, one, anew=True)
         if id in fold.resolved:  # what came and went in one segment is told as if it had taken two
             for row in [row for row in case.rows.values() if not row.first and row.step == 0]:
@@ -160,6 +163,9 @@ class Dispatch:
             case.resolved = min(fold.resolved[id], plan.now)
         for key in [key for key in case.members if key not in alarms]:
             self._ended(plan, case, case.members.pop(key))
+        for row in list(case.rows.values()):
+            if row.first and row.key not in had_news and row.has_news(severity):
+                plan.put(case, replace(row, began=plan.now))
 
     def _merge(self, plan: Plan, case: Case, into: Case) -> None:
         """Another incident has its alarms: nothing more is told of this one, and who was told hears the other's end."""
@@ -194,6 +200,13 @@ class Dispatch:
             if row.policy in one.targets and (row.step > 0 or (row.policy, row.notifier) in one.targets):
                 plan.put(case, replace(row, joined=one.joined))
 
+    def _begin_anew(self, plan: Plan, case: Case, one: Member) -> None:
+        """Who was not told of those before, which are over, is to hear of this alarm as of the first."""
+        for row in list(case.rows.values()):
+            is_first = row.step == 0 and not row.first and (row.policy, row.notifier) in one.targets
+            if is_first and not any(True for _ in case.alarms(row)):
+                plan.put(case, replace(row, began=plan.now))
+
     # --- one incident at one moment
 
     def _decide(self, plan: Plan, id: int) -> None:
@@ -209,11 +222,7 @@ class Dispatch:
         for key in sorted(case.rows, key=lambda key: (key[2] < 0, key[2], key)):
             if not case.rows[key].done:
                 self._decide_row(plan, case, case.rows[key])
-        if (
-            case.resolved
-            and not any(row.first for row in case.rows.values())
-            and all(one.done for one in case.rows.values())
-        ):
+        if case.resolved and case.rows and all(row.done and not row.first for row in case.rows.values()):
             plan.say(id, "untold", "", "it was resolved before anybody was told")
 
     def _release(self, plan: Plan, case: Case, *, remind: bool) -> None:
@@ -222,7 +231,7 @@ class Dispatch:
         plan.over.append(case.id)
         for row in list(case.rows.values()):
             if row.first:
-                plan.put(case, replace(row, remind=remind))
+                plan.put(case, replace(row, remind=plan.now if remind else 0))
             elif row.step > 0:
                 plan.put(case, replace(row, began=plan.now))
 
@@ -241,7 +250,7 @@ class Dispatch:
             return
         first: Held | None = None
         for one in now_due:
-            reason = held(self._asked(case, row, one), self.lookups, plan.now)
+            reason = held(self._asked(plan, case, row, one), self.lookups, plan.now)
             if reason is None:
                 self._tell(plan, case, row, one)
                 return
@@ -249,11 +258,11 @@ class Dispatch:
         if first is not None:
             self._hold(plan, case, row, first)
 
-    def _asked(self, case: Case, row: Row, one: Due) -> Asked:
+    def _asked(self, plan: Plan, case: Case, row: Row, one: Due) -> Asked:
         policy = self.policies[row.policy]
         return Asked(
             one.kind, row.notifier, policy, case.severity, one.news, about(row, case, one), case.acknowledgement,
-            self._flaps_told,
+            self._flaps_told - plan.calm,
         )  # fmt: skip
 
     def _hold(self, plan: Plan, case: Case, row: Row, why: Held) -> None:
@@ -274,7 +283,9 @@ class Dispatch:
             return False
         by = max(told, key=lambda other: other.told)
         plan.say(case.id, "nothing new", row.notifier, f"{row.notifier} was told by policy {by.policy}")
-        known = replace(by, policy=row.policy, step=row.step, began=row.began, joined=row.joined, ended=0, due=plan.now)
+        known = replace(
+            by, policy=row.policy, step=row.step, began=row.began, joined=row.joined, ended=row.ended, due=plan.now
+        )
         plan.put(case, replace(known, first=plan.now, held="", why=""))
         self._escalations(plan, case, row)
         return True
@@ -299,7 +310,7 @@ class Dispatch:
     def _was_told(self, plan: Plan, case: Case, row: Row) -> None:
         told = replace(
             row, first=row.first or plan.now, told=plan.now, upto=plan.upto, severity=case.severity.value,
-            remind=False, held="", why="", done=bool(case.resolved),
+            remind=0, held="", why="", done=bool(case.resolved),
         )  # fmt: skip
         found = () if told.done else dues(told, case, self.policies[row.policy])
         plan.put(case, replace(told, due=min((one.at for one in found), default=NEVER)))
@@ -331,7 +342,7 @@ class Dispatch:
         if one.kind is not NoticeKind.FIRING:
             return
         for key, _ in case.alarms(row):
-            if (key, row.notifier) not in self._flaps_told and self.lookups.flapping.times(key, plan.now):
+            if (key, row.notifier) not in self._flaps_told - plan.calm and self.lookups.flapping.times(key, plan.now):
                 plan.flaps.add((key, row.notifier))
                 plan.say(
                     case.id, Reason.FLAPPING, row.notifier, "told once more; further messages wait until it is calm"
@@ -348,13 +359,13 @@ class Dispatch:
 
     def _gather(self, plan: Plan) -> None:
         """One notice for all that goes into one digest."""
-        digests: dict[tuple[str, str], list[Draft]] = {}
+        digests: dict[tuple[str, str], dict[int, Draft]] = {}
         for one in plan.drafts:
-            if one.gathered:
-                digests.setdefault((one.policy, one.notifier), []).append(one)
+            if one.gathered:  # what came and went just now is in it once, as resolved
+                digests.setdefault((one.policy, one.notifier), {})[one.incident] = one
         plan.drafts = [one for one in plan.drafts if not one.gathered]
-        for several in digests.values():
-            several.sort(key=lambda one: (-plan.cases[one.incident].severity.rank, one.incident))
+        for found in digests.values():
+            several = sorted(found.values(), key=lambda one: (-plan.cases[one.incident].severity.rank, one.incident))
             more = tuple(one.incident for one in several[1:])
             plan.drafts.append(replace(several[0], kind=NoticeKind.DIGEST, more=more))
 
@@ -368,7 +379,7 @@ class Dispatch:
                 self.cases.pop(id, None)
             else:
                 self.cases[id] = case
-        self._flaps_told = (self._flaps_told | plan.flaps) - plan.calm
+        self._flaps_told = (self._flaps_told - plan.calm) | plan.flaps
         self._fresh = False
         looked_at = self.cases if self.is_due(plan.now) else plan.cases
         first = min((self._next_of(self.cases[id]) for id in looked_at if id in self.cases), default=NEVER)
@@ -388,8 +399,10 @@ class Dispatch:
     # --- what people and the sender say
 
     def acknowledged(self, incident: int, taken: Acknowledgement | None, now_ns: int) -> Plan | None:
-        """Somebody takes an incident on, or gives it back (None). None: it is not open."""
+        """Somebody takes an incident on, or gives it back (None). None: it is not open, or nobody had it."""
         if incident not in self.cases or self.cases[incident].resolved:
+            return None
+        if taken is None and self.cases[incident].acknowledgement is None:
             return None
         plan = Plan(now_ns, 0)
         case = self._case(plan, incident)

@@ -51,7 +51,7 @@ class Plan:
             "UPDATE incident SET who=NULL, acknowledged=NULL, note=NULL, until=NULL WHERE id=?",
             [(id,) for id in self.over],
         )
-        told = [(*key, notifier, self.now) for key, notifier in self.flaps]
-        connection.executemany("INSERT OR REPLACE INTO flapping_told VALUES (?,?,?,?)", told)
         calm = [(*key, notifier) for key, notifier in self.calm]
         connection.executemany("DELETE FROM flapping_told WHERE rule=? AND series=? AND notifier=?", calm)
+        told = [(*key, notifier, self.now) for key, notifier in self.flaps]  # perhaps anew, of one that was calm
+        connection.executemany("INSERT OR REPLACE INTO flapping_told VALUES (?,?,?,?)", told)

@@ -18,12 +18,12 @@ Labels = Mapping[str, str]
 
 
 class Reason(StrEnum):
-    """Why a message is held back. Its word is the kind of the line that it leaves."""
+    """Why a message is held back, in the order of the stages. Its word is the kind of the line that it leaves."""
 
     INHIBITED = "inhibited"
     SILENCED = "silenced"
-    QUIET = "quiet hours"
     FLAPPING = "flapping"
+    QUIET = "quiet hours"
     ACKNOWLEDGED = "acknowledged"
 
 
@@ -127,17 +127,17 @@ def held(asked: Asked, lookups: Lookups, now_ns: int) -> Held | None:
     What is over is told whatever was held back: only quiet hours wait with it.
     """
     if asked.kind is not NoticeKind.RESOLVED:
-        first: Held | None = None
+        found = {}
         for key, labels in asked.alarms:
             reason = _of_alarm(asked, key, labels, lookups, now_ns)
             if reason is None:
                 break
-            first = first or reason
+            found[list(Reason).index(reason.reason), key] = reason
         else:
-            if first is not None:
-                return first
-    found = (stage(asked, now_ns) for stage in OF_MESSAGE)
-    return next((one for one in found if one is not None), None)
+            if found:
+                return found[min(found)]  # the same one whatever the order of the alarms, which a restart may change
+    of_message = (stage(asked, now_ns) for stage in OF_MESSAGE)
+    return next((one for one in of_message if one is not None), None)
 
 
 def _of_alarm(asked: Asked, key: Key, labels: Labels, lookups: Lookups, now_ns: int) -> Held | None:

@@ -34,10 +34,10 @@ NEVER = 2**62
 class Row:
     """Times are ns of the hub's clock, 0: not yet; changes are numbers of the journal.
 
-    began: since when it is to be told. first, told: when it was told first and last. upto: the change up to which it
-    was told, severity: the worst one told. joined, ended: the newest changes with which alarms joined and ended.
-    remind: it is to be told that an acknowledgement is over. held, why: the reason that holds a message back now, and
-    its sentence. due: when to look again. done: nothing more will come.
+    began: since when it is to be told; of what was told, since when there is news. first, told: when it was told first
+    and last. upto: the change up to which it was told, severity: the worst one told. joined, ended: the newest changes
+    with which alarms joined and ended. remind: when an acknowledgement was over, of which it is to be told. held, why:
+    the reason that holds a message back now, and its sentence. due: when to look again. done: nothing more will come.
     """
 
     incident: int
@@ -51,7 +51,7 @@ class Row:
     severity: str = ""
     joined: int = 0
     ended: int = 0
-    remind: bool = False
+    remind: int = 0
     held: str = ""
     why: str = ""
     due: int = 0
@@ -65,6 +65,10 @@ class Row:
     def is_worse(self, severity: Severity) -> bool:
         """Whether that is worse than what was told."""
         return not self.severity or severity.rank > Severity(self.severity).rank
+
+    def has_news(self, severity: Severity) -> bool:
+        """Whether alarms joined or ended since it was told, or that is worse."""
+        return max(self.joined, self.ended) > self.upto or self.is_worse(severity)
 
 
 COLUMNS = ", ".join(one.name for one in fields(Row))
@@ -127,7 +131,7 @@ def _ended(row: Row, case: Case, policy: Policy) -> list[Due]:
     if row.first:
         return [Due(case.resolved, NoticeKind.RESOLVED)]
     if policy.digest and row.step == 0:  # it came and went between two digests
-        return [Due(row.began, NoticeKind.FIRING, news=True)]
+        return [Due(max(row.began, case.resolved), NoticeKind.FIRING, news=True)]
     return []
 
 
@@ -137,15 +141,15 @@ def _going_on(row: Row, case: Case, policy: Policy) -> list[Due]:
     goes_on = any(True for _ in case.alarms(row))
     if not row.first:
         return _first(row, policy) if goes_on else []
-    found = [Due(row.told, NoticeKind.REMINDER)] if row.remind else []
+    found = [Due(row.remind, NoticeKind.REMINDER)] if row.remind else []
     taken = case.acknowledgement
-    if taken is not None and policy.reminder_s:
+    if taken is not None and not taken.until and policy.reminder_s:
         found.append(Due(_after(max(row.told, taken.time), policy.reminder_s), NoticeKind.REMINDER))
     news = row.joined > row.upto or row.is_worse(case.severity)
     if news or row.ended > row.upto:
-        found.append(Due(_after(row.told, policy.group_interval_s), NoticeKind.UPDATE, news))
+        found.append(Due(max(row.began, _after(row.told, policy.group_interval_s)), NoticeKind.UPDATE, news))
     if policy.repeat_interval_s and goes_on:
-        found.append(Due(_after(row.told, policy.repeat_interval_s), NoticeKind.REPEAT))
+        found.append(Due(max(row.began, _after(row.told, policy.repeat_interval_s)), NoticeKind.REPEAT))
     return found
 
 
