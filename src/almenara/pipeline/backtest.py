@@ -150,9 +150,11 @@ class _Course:
 
     def step(self, rows: Batch) -> list[tuple[Batch, Verdict, np.ndarray]]:
         """For each contender: the rows as judged, what it says of them, and which of its anomaly each row is."""
-        local = np.searchsorted(self._group, np.asarray(rows.id)).astype(np.int32)
-        kept = self._kinds[local] != HISTOGRAM
-        batch = Batch(self._table, local[kept], np.asarray(rows.time)[kept], np.asarray(rows.value)[kept])
+        bounds = np.append(np.searchsorted(np.asarray(rows.id), self._group), len(rows))
+        local = np.repeat(np.arange(len(self._group), dtype=np.int32), np.diff(bounds))
+        batch = Batch(self._table, local, np.asarray(rows.time), np.asarray(rows.value))
+        if not (kept := self._kinds[local] != HISTOGRAM).all():
+            batch = Batch(self._table, local[kept], batch.time[kept], batch.value[kept])
         if not len(batch):
             return []
         rates, turned = self._rates.of(batch, np.ones(len(batch), np.bool_), self._kinds)
@@ -163,18 +165,18 @@ class _Course:
 
 def _count(found: Backtest, rows: Batch, group: np.ndarray, parts: Sequence[tuple[Batch, Verdict, np.ndarray]]) -> None:
     """Add what was said of a portion of rows."""
-    flagged = [np.concatenate(([0], np.cumsum(nth > 0))) for _, _, nth in parts]
+    flagged = [np.flatnonzero(nth > 0) for _, _, nth in parts]
     for by, (judged, said, nth) in enumerate(parts):
         time, score, tally = np.asarray(judged.time), np.asarray(said.score), found.tallies[by]
         counts = time >= found.start
         tally.judged += int(np.count_nonzero(counts & ~np.isnan(score)))
-        tally.over += int(np.count_nonzero(counts & (nth > 0)))
+        tally.over += int(np.count_nonzero(counts[flagged[by]]))
         first, last, worst, length = spans(nth, score)
         first, last, worst, length = (c[time[first] >= found.start] for c in (first, last, worst, length))
         others = [c for other, c in enumerate(flagged) if other != by]
         also = np.zeros(len(first), np.bool_)
-        for cumulated in others:
-            also |= cumulated[last + 1] > cumulated[first]
+        for theirs in others:
+            also |= np.searchsorted(theirs, last, side="right") > np.searchsorted(theirs, first)
         ids = group[np.asarray(judged.id)[first]]
         tally.alerts += len(first)
         tally.also += int(np.count_nonzero(also))
