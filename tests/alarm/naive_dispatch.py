@@ -262,8 +262,8 @@ class Desk:
             if other[2] == notifier:
                 case.since.pop(other, None)
                 case.held.pop(other, None)
-                if case.resolved is not None:
-                    case.over.add(other)
+        if case.resolved is not None:
+            case.over |= {other for other in case.wanted if other[2] == notifier}
         if first and step == 0:
             self._escalate(case, policy)
         if kind == "firing":

@@ -305,6 +305,8 @@ class Dispatch:
         for other in list(case.rows.values()):
             if other.notifier == row.notifier and (other.first or other.key == row.key):
                 self._was_told(plan, case, other)
+            elif other.notifier == row.notifier and case.resolved:  # it knows all by now
+                plan.put(case, replace(other, done=True))
         self._tell_flapping(plan, case, row, one)
 
     def _was_told(self, plan: Plan, case: Case, row: Row) -> None:
@@ -349,7 +351,9 @@ class Dispatch:
                 )
 
     def _escalations(self, plan: Plan, case: Case, row: Row) -> None:
-        """From now on it counts how long nobody takes it on."""
+        """From now on it counts how long nobody takes it on, unless it is over."""
+        if case.resolved:
+            return
         for step, escalation in enumerate(self.policies[row.policy].escalate, 1):
             for notifier in escalation.notify:
                 if notifier in self.policies.notifiers and (row.policy, notifier, step) not in case.rows:

@@ -42,9 +42,11 @@ def _of_former_version(connection: sqlite3.Connection, case: Case) -> list[Row]:
 
 
 def joined(connection: sqlite3.Connection) -> dict[tuple[int, str, bytes], int]:
-    """With which change each alarm of an open incident joined it."""
-    query = """SELECT m.incident, m.rule, m.series, m.joined FROM incident_member m
-        JOIN incident i ON i.id = m.incident WHERE i.state = 'firing'"""
+    """With which change each alarm of an open incident joined it, where it was over in between: joined it anew."""
+    query = """SELECT m.incident, m.rule, m.series, max(m.joined, coalesce((SELECT min(id) FROM alarm_journal j
+            WHERE j.rule = m.rule AND j.series = m.series AND j.state = 'firing' AND j.id > coalesce((
+                SELECT max(id) FROM alarm_journal WHERE rule = m.rule AND series = m.series AND state = 'resolved'), 0)
+            ), 0)) FROM incident_member m JOIN incident i ON i.id = m.incident WHERE i.state = 'firing'"""
     return {(incident, rule, series): number for incident, rule, series, number in connection.execute(query)}
 
 
