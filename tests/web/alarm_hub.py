@@ -20,19 +20,22 @@ from almenara.pipeline.decoding import Decoding
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.hub import Options
 from almenara.pipeline.index import Selector, SeriesIndex
+from almenara.pipeline.judge import Watch
 from almenara.query import Matcher
 from almenara.stores.memory import Memory
 
 
 class AlarmHub(Served):
-    """rules: what its book judges; told: its notifiers, which nobody serves; maintenance: as from a configuration."""
+    """rules: what its book judges; told: its notifiers, which nobody serves; maintenance: as from a configuration;
+    watches: its detectors."""
 
     def __init__(
         self, folder: Path, rules: Sequence[Rule] = (), told: Policies | Sequence[str] = ("default",),
-        maintenance: Sequence[Silence] = (), clock: Callable[[], int] = time.time_ns, **options: Any,
+        maintenance: Sequence[Silence] = (), clock: Callable[[], int] = time.time_ns, watches: Sequence[Watch] = (),
+        **options: Any,
     ):  # fmt: skip
         self._folder, self._rules, self._told, self._clock = folder, rules, told, clock
-        self._maintenance = maintenance
+        self._maintenance, self._watches = maintenance, watches
         super().__init__(**options)
 
     def make_hub(self) -> Any:
@@ -45,7 +48,7 @@ class AlarmHub(Served):
             silences = Silences(folder.database, "UTC", self._maintenance, self._clock)
             return Book(folder.database, self._rules, index, selector, notifiers=self._told, silences=silences)
 
-        options = Options(codecs={"influx": Decoding(Influx)})
+        options = Options(codecs={"influx": Decoding(Influx)}, watches=self._watches)
         return Pipeline(folder, Memory(), options, alarms=alarms, clock=self._clock)
 
     async def start_hub(self) -> None:

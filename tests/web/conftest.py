@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import uvloop
 
+from almenara.alarm.silences import Silences
 from almenara.bus.feed import Feed
 from almenara.codecs.influx import Influx
 from almenara.config.dialects import DIALECTS
@@ -55,6 +56,7 @@ class TwinAlarms:
         self.now: list[Alarm] = []
         self.told: list[Transition] = []
         self.grouped: list[Incident] = []
+        self.silences = Silences(memory)
 
     def open(self) -> list[Alarm]:
         return self.now

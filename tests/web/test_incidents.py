@@ -101,6 +101,7 @@ def test_what_silences_an_incident_is_told(hub: AlarmHub) -> None:
     assert hub.client.post("/api/v1/silences", json=body).status_code == 200
     (reason,) = detail(hub, id)["silenced"]
     assert "silence of ana until" in reason
+    assert {one["id"] for one in hub.client.get("/api/v1/incidents").json() if one["is_silenced"]} == {id}
 
 
 @pytest.mark.parametrize(

@@ -59,14 +59,19 @@ def address(page: Browser) -> dict[str, list[str]]:
     return parse_qs(urlsplit(page.url).query)
 
 
-def test_open_alarms_come_first(server: Server, page: Browser) -> None:
+def test_open_incidents_come_first_below_what_is_pressed(server: Server, page: Browser) -> None:
     page.open(server.url)
     page.find(".alarm.critical")
-    assert "3 open alarms" in page.text("main")
-    assert page.text(".alarm .tag.state") == "firing"
+    assert "1 open incident" in page.text("main")
+    assert "and 1 more alarm" in page.text(".alarm")
     assert page.text(".alarm .tag.severity") == "critical"
     assert page.find_all(".alarm .mark"), "severity has a shape besides its colour"
-    assert page.text("#alarm-count") == "3"
+    assert page.text("#alarm-count") == "1"
+    top = "return document.querySelector(arguments[0]).getBoundingClientRect().top"
+    assert page.execute(top, ".demo .button") < page.execute(top, ".incidents")
+    page.click("a.incident")
+    page.find(".incident-head[aria-expanded=true]")
+    assert address(page)["incident"] == ["7"]
 
 
 def test_overview_draws_the_host_with_learned_bands(server: Server, page: Browser) -> None:
@@ -244,7 +249,7 @@ def test_a_hub_that_goes_away_is_said_and_found_again(window: Browser) -> None:
         window.wait_until(lambda: window.text("#live") == "Live", "a live page")
         port = urlsplit(one.url).port or 0
     window.wait_until(lambda: "cannot be reached" in window.text("#lost"), "the word that it is gone")
-    assert "3 open alarms" in window.text("main"), "what was known stays"
+    assert "1 open incident" in window.text("main"), "what was known stays"
     with Server("busy", port=port):
         window.wait_until(lambda: window.text("#live") == "Live", "a live page again")
         assert window.text("#lost") == ""

@@ -6,8 +6,9 @@ import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from almenara.alarm.stages import Silencing
 from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, change_of
-from almenara.model.alarm import Incident, NoticeKind, Transition, labels_of
+from almenara.model.alarm import Incident, NoticeKind, State, Transition, labels_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +74,12 @@ def common_labels(incident: Incident) -> dict[str, str]:
     if not labels:
         return {}
     return {k: v for k, v in labels[0].items() if k != "severity" and v and all(o.get(k) == v for o in labels[1:])}
+
+
+def silenced(incident: Incident, silences: Silencing, now_ns: int) -> tuple[list[str], bool]:
+    """Why people are told nothing of some of its alarms that go on, each reason once; and whether that is all of
+    them."""
+    going_on = [alarm.last for alarm in incident.members if alarm.last.state is not State.RESOLVED]
+    reasons = [silences.reason_of(labels_of(change), now_ns) for change in going_on]
+    found = dict.fromkeys(reason for reason in reasons if reason)
+    return list(found), bool(reasons) and all(reasons)

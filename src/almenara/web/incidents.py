@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from almenara.alarm.lines import Line
-from almenara.alarm.silences import Silences
-from almenara.alarm.told import OUTCOMES, Told, common_labels
-from almenara.model.alarm import Incident, State, labels_of
+from almenara.alarm.told import OUTCOMES, Told, common_labels, silenced
+from almenara.model.alarm import Incident, State
 from almenara.model.errors import IncidentError, QuerySyntax
 from almenara.model.series import Series
 from almenara.model.text import one_line
@@ -153,21 +152,12 @@ class IncidentApi:
         alarms, now = self._pipeline.alarms, self._pipeline.clock()
         shared = common_labels(one)
         row = incident_row(one, members)
-        row["silenced"] = _silenced(one, alarms.silences, now)
+        row["silenced"], row["is_silenced"] = silenced(one, alarms.silences, now)
         row["match"] = _selector(shared) if shared else None
         row["lines"] = [line_row(line) for line in alarms.lines(one.id)]
         row["changes"] = [transition_row(change, one.id) for change in alarms.changes_of(one.id, _CHANGES)]
         row["messages"] = [told_row(message) for message in alarms.told(_MESSAGES, one.id)]
         return row
-
-
-def _silenced(one: Incident, silences: Silences, now: int) -> list[str]:
-    """Why people are told nothing of some of its alarms, each reason once."""
-    if one.state is State.RESOLVED:
-        return []
-    going_on = [alarm.last for alarm in one.members if alarm.last.state is not State.RESOLVED]
-    reasons = (silences.reason_of(labels_of(change), now) for change in going_on)
-    return list(dict.fromkeys(reason for reason in reasons if reason))
 
 
 def _selector(labels: Mapping[str, str]) -> str:

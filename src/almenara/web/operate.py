@@ -16,6 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from almenara._version import __version__
 from almenara.alarm.noise import Noise, noise
+from almenara.alarm.told import silenced
 from almenara.alarm.vigil import Outage
 from almenara.job.runs import Run
 from almenara.model.alarm import Alarm, Incident, Transition
@@ -67,8 +68,12 @@ class Operate:
         params = await read_params(request, self._limits)
         open_only = params.choice("open", "false", ("true", "false")) == "true"
         limit, members = params.whole("limit", 100, 1, 10_000), params.whole("members", 10_000, 1, 10_000)
-        found = await asyncio.to_thread(self._pipeline.alarms.incidents, limit, open_only)
-        return json_response([incident_row(one, members) for one in found])
+        return json_response(await asyncio.to_thread(self._incidents, limit, open_only, members))
+
+    def _incidents(self, limit: int, open_only: bool, members: int) -> list[dict[str, Any]]:
+        alarms, now = self._pipeline.alarms, self._pipeline.clock()
+        found = alarms.incidents(limit, open_only)
+        return [incident_row(one, members) | {"is_silenced": silenced(one, alarms.silences, now)[1]} for one in found]
 
     async def sources(self, request: Request) -> Response:
         """GET /api/v1/sources: who sends, what became of it, and what to do about what is wrong."""

@@ -30,7 +30,7 @@ import { parseSeries } from "./selector.js";
  * @typedef {Object} IncidentRow  size: of how many alarms `members` are some; first, strongest: places among them
  * @property {number} id @property {number} since_ms @property {number|null} resolved_ms @property {string} state @property {string} severity
  * @property {number} size @property {(AlarmRow & {reason: string})[]} members @property {number|null} first @property {number|null} strongest
- * @property {Acknowledgement|null} acknowledgement
+ * @property {Acknowledgement|null} acknowledgement @property {boolean} [is_silenced]  all of its alarms that go on
  */
 /**
  * @typedef {Object} Message  one message to a notifier; outcome: waiting, sent or given up

@@ -1,7 +1,7 @@
 /** Starts the dashboard: header, live connection, pages. */
 
 import { h, put } from "./dom.js";
-import { clock, count, duration, fullTime, moment, zone } from "./format.js";
+import { clock, count, duration, fullTime, moment, plural, zone } from "./format.js";
 import * as hub from "./hub.js";
 import { alarmsPage } from "./pages/alarms.js";
 import { backtestPage } from "./pages/backtest.js";
@@ -17,7 +17,7 @@ const SHOWN_MS = 86_400_000;
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 function header() {
-  const live = element("live"), lost = element("lost"), time = element("clock"), badge = element("alarm-count"), theme = element("theme"), away = element("away");
+  const live = element("live"), lost = element("lost"), time = element("clock"), badge = element("alarm-count"), theme = element("theme"), away = element("away"), wrong = element("problems");
   const setTheme = () => theme.setAttribute("aria-label", isDark() ? "Use light colours" : "Use dark colours");
   theme.addEventListener("click", toggleTheme);
   onTheme(setTheme);
@@ -47,10 +47,17 @@ function header() {
     const said = `Nobody was watching from ${from} to ${to} (${duration(outage.until_ms - outage.since_ms)}). `;
     put(away, said, h("button", { type: "button", class: "button", onclick: seen }, "Seen"));
   });
-  hub.on("alarms", ({ open }) => {
+  hub.on("incidents", (open) => {
     badge.hidden = !open.length;
     badge.textContent = count(open.length);
     badge.setAttribute("aria-label", `${open.length} open`);
+  });
+  hub.on("status", ({ problems = [] }) => {
+    wrong.hidden = !problems.length;
+    if (wrong.hidden) return;
+    wrong.title = problems.join("\n");
+    wrong.setAttribute("aria-label", `${plural(problems.length, "problem")}: ${problems.join("; ")}`);
+    put(wrong, h("b", null, "!"), h("span", null, plural(problems.length, "problem")));
   });
   setInterval(() => {
     const now = hub.now();

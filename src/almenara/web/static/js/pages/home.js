@@ -4,9 +4,9 @@ import { h, put } from "../dom.js";
 import { count, hourMinute, plural } from "../format.js";
 import { cadence, episodes } from "../columns.js";
 import * as hub from "../hub.js";
-import { AlarmList } from "../parts/alarm-row.js";
 import { doors, DemoCard } from "../parts/doors.js";
 import { sentenceOf } from "../parts/explain.js";
+import { IncidentLink, IncidentList } from "../parts/incident.js";
 import { MiniChart } from "../parts/mini.js";
 import { severityOf, severityTag } from "../parts/severity.js";
 import { calm, failed, idle, nothing, waiting } from "../parts/states.js";
@@ -17,33 +17,34 @@ const HOUR = 3_600_000;
 const YOUNG = 60;  // a hub with fewer series than this still shows its doors
 
 export function home(main) {
-  const alarms = h("section", { class: "block", "aria-label": "Alarms" }, waiting(1));
+  const alarms = h("section", { class: "block", "aria-label": "Incidents" }, waiting(1));
   const demo = new DemoCard();
   demo.element.hidden = true;
   const charts = h("div", null, waiting(4));
   const recent = h("section", { class: "block", "aria-label": "Recent anomalies" });
   const begin = h("section", { class: "block", "aria-label": "Begin" });
-  main.append(h("h1", { class: "offscreen" }, "Overview"), alarms, demo.element, begin, charts, recent);
+  main.append(h("h1", { class: "offscreen" }, "Overview"), demo.element, alarms, begin, charts, recent);
 
   hub.watch([], null);  // until it is known which series are drawn
-  const list = new AlarmList();
+  const list = new IncidentList((row) => new IncidentLink(row));
   /** @type {Map<string, MiniChart>} */
   let minis = new Map();
+  const title = h("h2"), more = h("a", { href: "/alarms", class: "more" });
   let gone = false, doorState = "", seriesSeen = -1, choosing = false;
 
   const showAlarms = () => {
-    const found = hub.alarms();
-    if (!found) return;
-    const open = sortOpen(found.open);
+    const open = hub.incidents();
+    if (!open) return;
     list.show(open.slice(0, 6));
     if (!open.length) {
       const n = hub.status()?.series ?? 0;
       put(alarms, n ? calm("Nothing is wrong", `${plural(n, "series", "series")} watched; every sample is judged as it arrives.`)
         : idle("Nothing to watch yet", "Send one sample, and its series is watched from then on."));
-    } else {
-      put(alarms, h("div", { class: "block-head" }, h("h2", null, plural(open.length, "open alarm")),
-        h("a", { href: "/alarms", class: "more" }, open.length > 6 ? `All ${count(open.length)} alarms` : "All alarms")), list.element);
+      return;
     }
+    title.textContent = plural(open.length, "open incident");
+    more.textContent = open.length > 6 ? `All ${count(open.length)} incidents` : "All alarms";
+    if (!alarms.contains(list.element)) put(alarms, h("div", { class: "block-head" }, title, more), list.element);
   };
 
   const showBegin = (status) => {
@@ -100,7 +101,7 @@ export function home(main) {
   };
 
   const stops = [
-    hub.on("alarms", showAlarms),
+    hub.on("incidents", showAlarms),
     hub.on("status", (status) => {
       showBegin(status);
       const step = status.series < 200 ? status.series : 200;  // while the hub is young, look again when series arrive
@@ -127,15 +128,6 @@ export function home(main) {
     demo.dispose();
     minis.forEach((one) => one.dispose());
   } };
-}
-
-const RANK = { firing: 0, "no-data": 1, pending: 2 };
-const WORSE = { critical: 0, major: 1, minor: 2, warning: 3 };
-
-/** Firing before silent before pending, the worst first, then the newest. */
-export function sortOpen(open) {
-  return open.slice().sort((a, b) => (RANK[a.state] ?? 3) - (RANK[b.state] ?? 3)
-    || (WORSE[a.severity] ?? 4) - (WORSE[b.severity] ?? 4) || b.since_ms - a.since_ms);
 }
 
 function anomalyRow({ start, end, worst, mini }) {

@@ -58,9 +58,8 @@ export class DemoCard {
     this.element = h("section", { class: "panel demo" },
       h("div", { class: "demo-text" }, h("h2", null, "A simulated plant is running"),
         h("p", null, "Two cities, four pumps and a web shop, with three weeks of history. Break something, then watch: the line leaves "
-          + "its shaded band, marks appear, an alarm waits as pending and then fires. When the fault ends, it resolves by itself."),
-        this.running, this.note),
-      h("div", { class: "menu-holder" }, this.button, this.menu));
+          + "its shaded band, marks appear, an alarm waits as pending and then fires. When the fault ends, it resolves by itself.")),
+      h("div", { class: "menu-holder" }, this.button, this.menu), h("div", { class: "demo-state" }, this.note, this.running));
     this.names = "";
     this.outside = (event) => this.element.contains(event.target) || this.open(false);
     this.escape = (event) => event.key === "Escape" && (this.open(false), this.button.focus());
@@ -84,6 +83,7 @@ export class DemoCard {
       put(this.menu, Object.entries(demo.faults).map(([name, sentence]) => h("button", { type: "button", role: "menuitem",
         onclick: () => this.injectFault(name) }, h("strong", null, readable(name)), h("span", null, sentence))));
     }
+    this.note.hidden = !this.note.textContent;
     put(this.running, demo.injected.slice(-5).map(({ fault, since }) => h("li", null,
       h("strong", null, readable(fault)), ` for ${duration(hub.now() - since)}`)));
   }
@@ -91,6 +91,7 @@ export class DemoCard {
   async injectFault(name) {
     this.open(false);
     this.button.focus();
+    this.note.hidden = false;
     this.note.textContent = `Breaking: ${readable(name)} …`;
     try {
       await api.breakSomething(name);

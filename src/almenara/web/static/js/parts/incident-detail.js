@@ -17,7 +17,7 @@ import { failed, waiting } from "./states.js";
 import { timeline } from "./timeline.js";
 import { whoField } from "./who.js";
 
-const EVERY_MS = 5000, MEMBERS = 8;
+const EVERY_MS = 5000, REDRAW_MS = 20_000, MEMBERS = 8;
 
 export class IncidentDetail {
   /** @param {number} id @param {(row: import("../api.js").IncidentRow) => void} onRow  told whenever it is known anew */
@@ -59,7 +59,7 @@ export class IncidentDetail {
     this.once("acts", [story.state, story.acknowledgement, story.silenced, (hub.incidents() ?? []).length > 1], () => this.showActs(story));
     this.once("members", [story.members, story.first, story.strongest, this.most], () => this.showMembers(story));
     this.once("story", [story.lines, story.changes, story.messages, story.resolved_ms], () => put(this.story_, timeline(story, hub.now())));
-    if (!this.graph.childElementCount) this.draw(story);
+    this.draw(story);
     const { lines, changes, messages, match, silenced, ...row } = story;
     this.onRow(row);
   }
@@ -136,7 +136,7 @@ export class IncidentDetail {
 
   showMembers(story) {
     const { members, first, strongest, size } = story;
-    this.membersTitle.textContent = size > 1 ? `${plural(size, "alarm")}, which began or move together` : "One alarm";
+    this.membersTitle.textContent = size > 1 ? `${plural(size, "alarm")} in one incident` : "One alarm";
     const order = [...new Set([strongest, first, ...members.keys()].filter((at) => at !== null && at < members.length))];
     const canSplit = size > 1 && story.state !== "resolved";
     const next = new Map(order.slice(0, this.most).map((at) => {
@@ -175,17 +175,24 @@ export class IncidentDetail {
   async draw(story) {
     const alarm = story.members[story.strongest ?? 0];
     if (!alarm || !parseSeries(alarm.series).__name__) return;
-    const host = h("div", { class: "incident-chart" }), when = around({ ...alarm, since_ms: story.since_ms });
-    put(this.graph, h("a", { class: "incident-chart-link", href: seriesLink(alarm.series, when), title: alarm.series, "aria-label": `Chart of ${alarm.series}` }, host));
-    this.chart = new Chart(host, { compact: true });
-    this.chart.ready.catch(() => {});
+    const when = around({ ...alarm, since_ms: story.since_ms });
+    if (alarm.series !== this.drawn) {
+      this.drawn = alarm.series;
+      this.chart?.destroy();
+      const host = h("div", { class: "incident-chart" });
+      put(this.graph, h("a", { class: "incident-chart-link", href: seriesLink(alarm.series, when), title: alarm.series, "aria-label": `Chart of ${alarm.series}` }, host));
+      this.chart = new Chart(host, { compact: true });
+      this.chart.ready.catch(() => {});
+    } else if (story.state === "resolved" || performance.now() - this.drawnAt < REDRAW_MS) return;
+    this.drawnAt = performance.now();
     try {
       const view = await api.view(alarm.series, when.start, when.end, 600);
-      if (this.gone) return;
+      if (this.gone || alarm.series !== this.drawn) return;
       this.chart.window = [when.start, when.end];
       this.chart.setData(columnsOf(view), { unit: view.unit, anomalies: view.anomalies, alarms: view.alarms, thresholds: view.thresholds ?? [] });
+      this.hasCurve = true;
     } catch {
-      put(this.graph, h("p", { class: "quiet" }, "No curve could be loaded."));
+      if (!this.hasCurve && !this.gone) put(this.graph, h("p", { class: "quiet" }, "No curve could be loaded."));
     }
   }
 

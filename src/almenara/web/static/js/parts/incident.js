@@ -13,6 +13,7 @@ import { mark, severityTag } from "./severity.js";
 import { sparkline } from "./sparkline.js";
 
 const PERSON = "M12 12a3.8 3.8 0 1 0 0-7.6 3.8 3.8 0 0 0 0 7.6zM5 20c.6-4 3.4-5.6 7-5.6s6.4 1.6 7 5.6";
+const MUTE = "M6 17V11a6 6 0 0 1 9.5-4.9M18 11v6l1.5 2h-15M10.5 21.5h3M4 3.5l16 17";
 
 /** The alarm that an incident is named by. @param {import("../api.js").IncidentRow} row */
 export const strongestOf = (row) => row.members[row.strongest ?? 0];
@@ -34,7 +35,7 @@ class Summary {
   /** @param {import("../api.js").IncidentRow} row */
   show(row) {
     this.row = row;
-    const alarm = strongestOf(row), shape = JSON.stringify([row.id, row.severity, row.state, row.size, row.acknowledgement, alarm]);
+    const alarm = strongestOf(row), shape = JSON.stringify([row.id, row.severity, row.state, row.size, row.acknowledgement, row.is_silenced, alarm]);
     if (shape === this.shape) return;
     this.shape = shape;
     const labels = parseSeries(alarm?.series ?? "");
@@ -45,7 +46,8 @@ class Summary {
     const taken = row.acknowledgement;
     put(this.foot, h("span", { class: "incident-number" }, `#${row.id}`), severityTag(row.severity),
       row.state === "resolved" && h("span", { class: "tag state resolved" }, "resolved"),
-      taken && h("span", { class: "tag taken", title: taken.note }, icon(PERSON), taken.who), this.since);
+      taken && h("span", { class: "tag taken", title: taken.note }, icon(PERSON), taken.who),
+      row.is_silenced && h("span", { class: "tag", title: "people are told nothing of it" }, icon(MUTE), "silenced"), this.since);
     this.tick();
     if (!this.drawn && alarm) this.draw(alarm);
   }
@@ -99,6 +101,10 @@ export class IncidentLink {
   }
 
   dispose() {}
+
+  get isOpen() {
+    return false;
+  }
 }
 
 /** A card that opens. */
