@@ -13,6 +13,7 @@ import naive
 from almenara.alarm.book import Book
 from almenara.alarm.pace import GONE_NS, Pace
 from almenara.alarm.rules import Rule
+from almenara.analysis.schedule import Schedule
 from almenara.model.alarm import State
 from almenara.model.errors import AlmenaraError
 from almenara.model.time import DAY_NS, NS
@@ -190,3 +191,32 @@ def test_a_series_of_which_only_its_alarm_is_known_after_a_restart_must_be_learn
     again = book(path, table, *rules)  # without a snapshot
     fed(again, table, np.array([600, 660, 720]), seq=2)
     assert [one.state for one in waited(again, 720, 3 * HOUR)] == [State.NO_DATA], "the usual gap is not known yet"
+
+
+def test_a_rule_that_is_taken_out_and_put_back_tells_again_of_what_is_still_silent(path: Path) -> None:
+    table = Table(1)
+    one = book(path, table, STALE)
+    waited(one, 0, 60)
+    fed(one, table, np.arange(60, 6 * HOUR, 60))
+    (fired,) = waited(one, 6 * HOUR, 7 * HOUR)
+    (resolved,) = one.replace_rules([])
+    assert resolved.state is State.RESOLVED
+    assert waited(one, 7 * HOUR, 8 * HOUR) == []
+    assert one.replace_rules([STALE]) == []
+    (again,) = waited(one, 8 * HOUR, 9 * HOUR)
+    assert again.state is State.FIRING
+    assert again.since >= T0 + 8 * HOUR * NS > fired.since
+    assert [alarm.last.state for alarm in one.open()] == [State.FIRING]
+
+
+def test_what_is_silent_still_is_told_again_when_the_hours_of_its_rule_begin(path: Path) -> None:
+    table = Table(1)
+    hours = Schedule.of(["08:00-18:00"])
+    one = book(path, table, Rule("stale", "stale_gaps > 10", schedule=hours))
+    holds = [hours.holds_at(T0 + at * HOUR * NS) for at in range(25)]
+    begin = HOUR * next(at for at in range(1, 25) if holds[at] and not holds[at - 1])
+    waited(one, begin, begin + 60)
+    fed(one, table, np.arange(begin + 60, begin + 6 * HOUR, 60))
+    told = waited(one, begin + 6 * HOUR, begin + 34 * HOUR, 240)
+    assert [change.state for change in told[:3]] == [State.FIRING, State.RESOLVED, State.FIRING]
+    assert brief([told[2]])[0][2] >= begin + 24 * HOUR

@@ -15,6 +15,7 @@ inactive. Only changes leave the kernel: an alarm that goes on costs no Python.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
@@ -262,9 +263,24 @@ class StaleMachine(Machine):
     """The alarms of a rule about silence: the clock begins them, the next row ends them, and so does a series that is
     gone for good."""
 
+    def __init__(self, rule: Rule):
+        super().__init__(rule)
+        self._begun = 0  # when the clock first came by, since the rule is there and in its hours; 0: not yet
+
+    def close(self) -> Changes:
+        """End every alarm. What is silent still when the hours of the rule begin is told again."""
+        self._begun = 0
+        return super().close()
+
+    def with_rule(self, rule: Rule) -> StaleMachine:
+        """The same alarms under a changed rule of the same kind."""
+        other = cast(StaleMachine, super().with_rule(rule))
+        other._begun = self._begun
+        return other
+
     def tick(self, now_ns: int, pace: Pace, heard_from_ns: int, mask: np.ndarray) -> Changes:
         """Series that are stale by now, and those that are gone for good. `for_s` is added to what is still usual."""
-        n = min(len(mask), len(pace.last))
+        n, self._begun = min(len(mask), len(pace.last)), self._begun or now_ns
         self.reserve(n)
         state, hold = self.state[:n], round(self.rule.for_s * NS)
         stale = pace.stale(now_ns - hold, heard_from_ns, self.rule.number)[:n] & mask[:n] & (state == INACTIVE)
@@ -275,7 +291,7 @@ class StaleMachine(Machine):
         told = np.where(gone[id], _TELL_RESOLVED, FIRING).astype(np.int8)
         began, ended = id[told == FIRING], id[told == _TELL_RESOLVED]
         limit = pace.stale_limit(self.rule.number)[began]
-        since = np.maximum(pace.last[began], heard_from_ns) + limit + hold
+        since = np.maximum(np.maximum(pace.last[began], heard_from_ns) + limit + hold, self._begun)
         self.state[began], self.since[began], self.last_true[began], self.said[began] = FIRING, since, since, True
         self.worst[began] = (now_ns - pace.last[began]) / pace.gap[began]
         self.state[ended] = INACTIVE
