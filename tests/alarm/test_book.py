@@ -168,6 +168,21 @@ def test_an_acknowledgement_belongs_to_the_incident_and_survives(path: Path) -> 
     assert (taken.who, taken.note, taken.until, taken.time) == ("ada", "on it", T0 + 99 * NS, T0 + NS)
 
 
+def test_a_clock_that_is_set_back_makes_no_row_late_and_no_hold_longer(path: Path) -> None:
+    one = book(path, table := Table(2), Rule("hot", "cpu > 90", for_s=60))
+    hour = 3600
+    states = [*one.step(1, *rows(table, [(0, hour, 95), (0, hour + 60, 95), (1, hour + 60, 95)]), 0)]
+    one.tick(T0 + (hour + 60) * NS)
+    one.tick(T0 + 100 * NS)
+    for seq, (second, value) in enumerate([(101, 95), (130, 95), (161, 95), (162, 50)], 2):
+        states += one.step(seq, *rows(table, [(0, second, value), (1, second, value)]), 0)
+    assert [(str(c.series), c.state.value, (c.time - T0) // NS) for c in states] == [
+        ('cpu{host="0"}', "pending", hour), ('cpu{host="0"}', "firing", hour + 60),
+        ('cpu{host="1"}', "pending", hour + 60), ('cpu{host="1"}', "firing", 161),
+        ('cpu{host="0"}', "resolved", 162), ('cpu{host="1"}', "resolved", 162),
+    ]  # fmt: skip
+
+
 def test_alarms_of_rules_that_are_gone_are_resolved(path: Path) -> None:
     table = Table(2)
     one = book(path, table, Rule("hot", "cpu > 90"), Rule("slow", "cpu > 90", 600))

@@ -132,6 +132,21 @@ def test_a_longer_end_is_a_change_and_other_matchers_are_another_silence(silence
     assert (other.starts, other.stage(clock.now)) == (clock.now, Stage.ACTIVE)
 
 
+def test_a_clock_that_is_set_back_neither_takes_a_silence_away_nor_brings_one_back(
+    silences: Silences, clock: Clock
+) -> None:
+    one, gone = silences.put(wanted()), silences.put(wanted(("site", "=", "rome")))
+    later = silences.put(wanted(("site", "=", "oslo"), starts=T0 + MINUTE_NS))
+    silences.expire(gone.id)
+    clock.now = T0 - 5 * HOUR_NS
+    assert silences.holding(PUMP, clock.now) == [one]
+    assert [silences.get(id).stage(clock.now) for id in (one.id, gone.id, later.id)] == [
+        Stage.ACTIVE, Stage.EXPIRED, Stage.PENDING,
+    ]  # fmt: skip
+    assert silences.holding({"site": "rome"}, clock.now) == silences.holding({"site": "oslo"}, clock.now) == []
+    assert silences.reason_of(PUMP, one.ends) is None
+
+
 def test_windows_come_again(silences: Silences) -> None:
     start = local("2026-01-04T00:00")
     night = silences.put(wanted(starts=start, hours=24 * 30, windows=("Mon 02:00-04:00",)))

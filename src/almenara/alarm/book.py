@@ -13,7 +13,7 @@ import numpy as np
 from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling, told
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
-from almenara.alarm.dispatch import Dispatch
+from almenara.alarm.dispatch import BACK_NS, Dispatch
 from almenara.alarm.external import Alert, External, is_external
 from almenara.alarm.folding import Grouping, History
 from almenara.alarm.grouping import Incidents
@@ -114,9 +114,14 @@ class Book:
         if now_ns - self._ticked > AWAY_NS:
             self._heard_from = now_ns
             self._external.wait(now_ns)
+        is_back = now_ns < self._ticked - BACK_NS
         self._now, self._ticked, self._replaying = now_ns, now_ns, False
         self._attach()
         self._heard.take_up(self._pace)
+        if is_back:
+            self._heard_from = min(self._heard_from, now_ns)
+            self._pace.set_back(now_ns)
+            self._machines.set_back(now_ns)
         undo = self._keep(None)
         try:
             changes = self._machines.tick(now_ns, self._pace, self._heard_from, self._open.get)

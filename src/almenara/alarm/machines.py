@@ -92,6 +92,11 @@ class Machines:
                 changes += from_clock(machine.rule, machine.close(), now_ns, pace, machine.series, last, CLOSED)
         return changes
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was set back."""
+        for machine in self.of.values():
+            machine.set_back(now_ns)
+
     def _by_answers(self) -> Iterator[AnswerMachine]:
         return (machine for machine in self.of.values() if isinstance(machine, AnswerMachine))
 

@@ -80,6 +80,11 @@ class Pace:
         self.first[id] = self.first[id] or time_ns
         self.last[id] = max(self.last[id], time_ns)
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was set back: no row is from the future, or those that come now would be late until it is past."""
+        np.minimum(self.last, now_ns, out=self.last)
+        np.minimum(self.first, now_ns, out=self.first)
+
     def limit(self, id: np.ndarray) -> np.ndarray:
         """int64[k]: silence of these series in ns past which they count as silent."""
         return np.maximum(GAPS * self.gap[id], LEAST_NS).astype(np.int64)

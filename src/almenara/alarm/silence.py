@@ -62,6 +62,7 @@ class Silence:
 
     windows: hours of the week in which it holds; empty and no schedules: always. schedules: these windows and
     calendars, worked out. name: of a maintenance window of the configuration, which nobody can change elsewhere.
+    What had begun or ended when it was made or changed (`updated`) has, also where the clock is set back after that.
     """
 
     id: str
@@ -81,7 +82,7 @@ class Silence:
 
     def span_at(self, now_ns: int) -> Span | None:
         """From when to when it holds without a break, if it holds now."""
-        if not self.starts <= now_ns < self.ends:
+        if not self.starts <= self._latest(now_ns) < self.ends:
             return None
         if not self.schedules:
             return self.starts, self.ends
@@ -90,7 +91,7 @@ class Silence:
 
     def span_from(self, now_ns: int) -> Span | None:
         """From when to when it holds, now or the next time; None where it never does again."""
-        if now_ns >= self.ends:
+        if self._latest(now_ns) >= self.ends:
             return None
         if not self.schedules:
             return self.starts, self.ends
@@ -100,9 +101,12 @@ class Silence:
 
     def stage(self, now_ns: int) -> Stage:
         """Where it stands."""
-        if now_ns >= self.ends:
+        if self._latest(now_ns) >= self.ends:
             return Stage.EXPIRED
         return Stage.ACTIVE if self.span_at(now_ns) is not None else Stage.PENDING
+
+    def _latest(self, now_ns: int) -> int:
+        return max(now_ns, self.updated)
 
     def _cut(self, span: Span) -> Span:
         return max(span[0], self.starts), min(span[1], self.ends)

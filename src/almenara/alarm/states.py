@@ -198,6 +198,12 @@ class Machine:
         at = np.flatnonzero(told >= 0)
         return self._told(np.concatenate((began, id[at])), np.concatenate((self.state[began], told[at])))
 
+    def set_back(self, now_ns: int) -> None:
+        """The clock was set back: nothing was true in the future, and holds are counted from now at the latest."""
+        np.minimum(self.last_true, now_ns, out=self.last_true)
+        pending = (self.state == PENDING) & (self.since > now_ns)
+        self.since[pending] = now_ns
+
     def _begin(self, now_ns: int, pace: Pace, heard_from_ns: int, mask: np.ndarray) -> np.ndarray:
         """Begin the alarms of series that fell silent and are not gone for good: pending or firing; their ids."""
         n = min(len(mask), len(pace.last))

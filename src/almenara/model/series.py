@@ -52,6 +52,7 @@ class Series:
 
     name: str
     labels: tuple[tuple[str, str], ...] = ()
+    _key: bytes = field(default=b"", init=False, repr=False, compare=False)  # once it was asked for
 
     @classmethod
     def of(cls, name: str, **labels: str) -> Series:
@@ -68,7 +69,9 @@ class Series:
     @property
     def key(self) -> bytes:
         """The key that stands for this series."""
-        return encode_key(self.name, self.labels)
+        if not self._key:
+            object.__setattr__(self, "_key", encode_key(self.name, self.labels))
+        return self._key
 
     def __str__(self) -> str:
         """As in PromQL: `temperature{city="Mumbai"}`."""

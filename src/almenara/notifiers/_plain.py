@@ -22,6 +22,7 @@ NUMBER_OF = {Severity.WARNING: 1, Severity.MINOR: 2, Severity.MAJOR: 3, Severity
 #: States as numbers.
 STATE_NUMBER = {State.INACTIVE: 0, State.RESOLVED: 0, State.PENDING: 1, State.FIRING: 2, State.NO_DATA: 3}
 
+_LINE_ENDS = re.compile("[\x85\u2028\u2029]")
 _PLACE = re.compile(r"\{\{|\}\}|\{(\w+)\}|[{}]")
 
 
@@ -102,8 +103,9 @@ def notice_json(notice: Notice) -> dict[str, Any]:
 
 
 def to_json(body: Mapping[str, Any]) -> bytes:
-    """Compact JSON in UTF-8."""
-    return json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")
+    """Compact JSON in UTF-8, in one line for whoever reads it: many take U+2028 and the like for the end of one."""
+    text = json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return _LINE_ENDS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode(errors="replace")
 
 
 def fields(notice: Notice) -> dict[str, str | int | float]:
