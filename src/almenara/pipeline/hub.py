@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -78,9 +77,6 @@ SMALL_BYTES = 2048
 
 #: Series whose past has changed are judged again at most so often.
 JUDGE_AGAIN_S = 5.0
-
-#: So many alerts of other systems are taken before a segment gets its turn again.
-ALERTS_AT_ONCE = 5000
 
 T = TypeVar("T")
 
@@ -524,17 +520,8 @@ class Pipeline:
         self.options = replace(self.options, watches=tuple(watches))
 
     async def take_alerts(self, alerts: Iterable[Alert]) -> None:
-        """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused.
-
-        Many are taken in parts, so that storing and judging go on between them; what was taken stays so.
-        """
-        waiting = list(alerts)
-        while waiting:
-            part, waiting = waiting[:ALERTS_AT_ONCE], waiting[ALERTS_AT_ONCE:]
-            await asyncio.wrap_future(self._flusher.between(partial(self._take_alerts, part)))
-
-    def _take_alerts(self, alerts: Sequence[Alert]) -> Sequence[Transition]:
-        return self.alarms.take_alerts(alerts, self.clock())
+        """Take alerts that another system sends; done when what they change is on disk. Raises StoreError, Refused."""
+        await asyncio.wrap_future(self._flusher.between(lambda: self.alarms.take_alerts(alerts, self.clock())))
 
     async def with_alarms(self, do: Callable[[Alarms], Sequence[Transition]]) -> None:
         """Have alarms changed between two segments, as by `lambda alarms: alarms.split(...)`. Raises what it raises."""

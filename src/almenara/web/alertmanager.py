@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 LIKE = "0.25.0"
 #: Where the API stands; the second for clients that are told a path, as behind a common proxy.
 PREFIXES = ("", "/alertmanager")
+#: So many alerts are taken before storing and judging get their turn again; what was taken stays so.
+AT_ONCE = 5000
 #: How long a sender waits for its alerts to be on disk. Prometheus gives up after 10 s, and sends them again.
 WAIT_S = 8.0
 
@@ -95,7 +97,8 @@ class AlertmanagerApi:
         before = alarms.alerts_left_out
         try:
             async with asyncio.timeout(WAIT_S):
-                await self._pipeline.take_alerts(found)
+                for first in range(0, len(found), AT_ONCE):
+                    await self._pipeline.take_alerts(found[first : first + AT_ONCE])
         except TimeoutError as error:
             raise Refused("alerts are not taken now, since nothing can be stored; send them again") from error
         if alarms.alerts_left_out > before:
