@@ -220,7 +220,7 @@ histories = st.lists(st.tuples(grids([1, 20, 300, 300, 900, HOUR, 3 * HOUR]), wh
 
 
 @settings(
-    max_examples=60, derandomize=True, phases=[Phase.generate],  # to make what fails smaller may take minutes
+    max_examples=40, derandomize=True, phases=[Phase.generate],  # to make what fails smaller may take minutes
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )  # fmt: skip
 @given(policies(), st.booleans(), histories)

@@ -155,6 +155,28 @@ alert_rule_test = [
     assert run(file, as_json=False) == 0
 
 
+def test_messages_follow_the_policies_of_the_configuration(tmp_path: Path) -> None:
+    file = toml(
+        tmp_path,
+        """
+[policies.all]
+notify = ["phone"]
+group_wait = "2m"
+repeat_interval = "10m"
+[[tests]]
+name = "what belongs together comes as one message, is told again, and ends"
+interval = "1m"
+input_series = [
+    { series = 'cpu{host="a"}', values = "50 95x18 50x5" },
+    { series = 'cpu{host="b"}', values = "50 95x18 50x5" } ]
+notice_test = [{ eval_time = "25m", notifier = "phone", exp_notices = [
+    { kind = "firing", at = "3m", alarms = "2" }, { kind = "repeat", at = "13m", alarms = "2" },
+    { kind = "resolved", at = "20m", alarms = "2" } ] }]
+""",
+    )
+    assert [failure.diff for failure in run_tests(read_tests(file))] == []
+
+
 def test_what_is_not_as_expected_is_told_as_a_diff(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = toml(
         tmp_path,

@@ -17,7 +17,8 @@ from almenara.alarm.inhibit import Inhibitor, words_of
 from almenara.alarm.outbox import Draft
 from almenara.alarm.plan import Plan
 from almenara.alarm.policies import Policies
-from almenara.alarm.stages import Asked, Held, Lookups, Reason, Silencing, flaps_text, held
+from almenara.alarm.saying import text_of
+from almenara.alarm.stages import Asked, Held, Lookups, Reason, Silencing, held
 from almenara.alarm.tables import Key
 from almenara.alarm.telling import FALLBACK, NEVER, Case, Due, Member, Row, about, dues
 from almenara.model.alarm import Acknowledgement, Alarm, NoticeKind, Severity, State, Transition, labels_of
@@ -108,7 +109,7 @@ class Dispatch:
             self._fold(plan, fold, id, incident.alarms, incident.severity, latest)
         for id in sorted(self.cases.keys() | plan.cases.keys() if self.is_due(plan.now) else plan.cases.keys()):
             self._decide(plan, id)
-        self._gather(plan)
+        plan.gather()
 
     def _set_back(self, plan: Plan) -> None:
         """The clock was set back: nothing was told in the future."""
@@ -294,7 +295,7 @@ class Dispatch:
 
     def _tell(self, plan: Plan, case: Case, row: Row, one: Due) -> None:
         policy = self.policies[row.policy]
-        text = self._text(plan, case, row, one)
+        text = text_of(case, row, one, self.lookups.flapping, plan.now)
         state = State.RESOLVED if case.resolved else State.FIRING
         gathered = bool(policy.digest) and one.kind is not NoticeKind.ESCALATION
         plan.drafts.append(Draft(row.notifier, case.id, state, one.kind, text, row.policy, row.step, gathered))
@@ -316,28 +317,6 @@ class Dispatch:
         )  # fmt: skip
         found = () if told.done else dues(told, case, self.policies[row.policy])
         plan.put(case, replace(told, due=min((one.at for one in found), default=NEVER)))
-
-    def _text(self, plan: Plan, case: Case, row: Row, one: Due) -> str:
-        """What the message says besides the incident: why it comes, and why only now."""
-        said = []
-        if one.kind is NoticeKind.ESCALATION:
-            said.append("nobody has acknowledged it")
-        if one.kind is NoticeKind.REMINDER:
-            taken = case.acknowledgement
-            said.append(f"acknowledged by {taken.who}, and it goes on" if taken else "the acknowledgement is over")
-        if row.held and one.kind is not NoticeKind.RESOLVED:
-            said.append(f"held back until now: {row.why}")
-        if flaps := self._flaps(plan, case, row, one):
-            said.append(f"{flaps}; it is told again when it is calm")
-        return "; ".join(said)
-
-    def _flaps(self, plan: Plan, case: Case, row: Row, one: Due) -> str:
-        if one.kind is not NoticeKind.FIRING or case.resolved:
-            return ""
-        for key, member in case.alarms(row):
-            if times := self.lookups.flapping.times(key, plan.now):
-                return flaps_text(member.labels, times)
-        return ""
 
     def _tell_flapping(self, plan: Plan, case: Case, row: Row, one: Due) -> None:
         """Keep in mind who was told that an alarm flaps, until it is calm."""
@@ -361,18 +340,6 @@ class Dispatch:
                     found = dues(after, case, self.policies[row.policy])
                     plan.put(case, replace(after, due=min((one.at for one in found), default=NEVER)))
 
-    def _gather(self, plan: Plan) -> None:
-        """One notice for all that goes into one digest."""
-        digests: dict[tuple[str, str], dict[int, Draft]] = {}
-        for one in plan.drafts:
-            if one.gathered:  # what came and went just now is in it once, as resolved
-                digests.setdefault((one.policy, one.notifier), {})[one.incident] = one
-        plan.drafts = [one for one in plan.drafts if not one.gathered]
-        for found in digests.values():
-            several = sorted(found.values(), key=lambda one: (-plan.cases[one.incident].severity.rank, one.incident))
-            more = tuple(one.incident for one in several[1:])
-            plan.drafts.append(replace(several[0], kind=NoticeKind.DIGEST, more=more))
-
     # --- when it is written
 
     def take_over(self, plan: Plan) -> None:
@@ -386,14 +353,9 @@ class Dispatch:
         self._flaps_told = (self._flaps_told - plan.calm) | plan.flaps
         self._fresh = False
         looked_at = self.cases if self.is_due(plan.now) else plan.cases
-        first = min((self._next_of(self.cases[id]) for id in looked_at if id in self.cases), default=NEVER)
+        first = min((self.cases[id].next_ns() for id in looked_at if id in self.cases), default=NEVER)
         self._next = first if looked_at is self.cases else min(self._next, first)
         self._now = plan.now
-
-    def _next_of(self, case: Case) -> int:
-        taken = case.acknowledgement
-        until = taken.until if taken is not None and taken.until and not case.resolved else NEVER
-        return min(until, min((row.due for row in case.rows.values()), default=NEVER))
 
     def undo(self, plan: Plan) -> None:
         """It could not be written: nothing has happened."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from almenara.alarm import lines, outbox, telling
 from almenara.alarm.outbox import Draft
 from almenara.alarm.tables import Key
 from almenara.alarm.telling import Case, Row
+from almenara.model.alarm import NoticeKind
 
 
 @dataclass(slots=True)
@@ -36,6 +37,18 @@ class Plan:
         if case.rows.get(row.key) != row:
             case.rows[row.key] = row
             self.rows[case.id, row.key] = row
+
+    def gather(self) -> None:
+        """One notice for all that goes into one digest."""
+        digests: dict[tuple[str, str], dict[int, Draft]] = {}
+        for one in self.drafts:
+            if one.gathered:  # what came and went just now is in it once, as resolved
+                digests.setdefault((one.policy, one.notifier), {})[one.incident] = one
+        self.drafts = [one for one in self.drafts if not one.gathered]
+        for found in digests.values():
+            several = sorted(found.values(), key=lambda one: (-self.cases[one.incident].severity.rank, one.incident))
+            more = tuple(one.incident for one in several[1:])
+            self.drafts.append(replace(several[0], kind=NoticeKind.DIGEST, more=more))
 
     def __bool__(self) -> bool:
         return bool(self.rows or self.drafts or self.lines or self.over or self.calm)

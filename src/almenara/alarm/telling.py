@@ -100,6 +100,12 @@ class Case:
         """A copy that can be changed and thrown away."""
         return Case(self.id, self.severity, dict(self.members), dict(self.rows), self.acknowledgement, self.resolved)
 
+    def next_ns(self) -> int:
+        """When something may be due."""
+        taken = self.acknowledgement
+        until = taken.until if taken is not None and taken.until and not self.resolved else NEVER
+        return min(until, min((row.due for row in self.rows.values()), default=NEVER))
+
     def alarms(self, row: Row) -> Iterable[tuple[Key, Member]]:
         """The alarms that this row is about."""
         target: object = (row.policy, row.notifier) if row.step == 0 else row.policy

@@ -14,6 +14,7 @@ from almenara._version import __version__
 from almenara.config.load import Config, load
 from almenara.config.schema import is_loopback
 from almenara.model.errors import ConfigError, FolderError, Problem
+from almenara.model.logs import write_log
 from almenara.model.time import format_duration
 from almenara.model.topic import slug, status_topic
 from almenara.pipeline.agent import Agent
@@ -29,7 +30,7 @@ DEFAULT_FOLDER = Path("puma-data")
 
 def run(config: Path | None, hub: str | None, data: Path | None) -> int:
     """Run an agent; 0 when it was stopped."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    write_log()
     options = load(config, {"mqtt.url": hub})
     if not options.mqtt.enabled:
         raise ConfigError([Problem("mqtt.enabled", "must be true; got false", "an agent sends over MQTT")])

@@ -31,6 +31,7 @@ from almenara.config.load import DEFAULTS, Config, load
 from almenara.config.running import Running
 from almenara.config.schema import split_address
 from almenara.model.errors import AlmenaraError, ConfigError, PortTaken, Problem
+from almenara.model.logs import write_log
 from almenara.pipeline import warm
 from almenara.pipeline.folder import TOKEN_FILE
 from almenara.pipeline.inputs import BUS
@@ -55,8 +56,7 @@ def run(
     speed: float,
 ) -> int:  # fmt: skip
     """Run a hub; 0 when it was stopped, 1 when it failed."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells whole URLs, and some have secrets in them
+    write_log()
     if speed != 1 and not demo:
         raise ConfigError([Problem("command line: --speed", "goes with --demo only")])
     overrides, token = _overrides(config, data, http, mqtt, listen_all)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 import time
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from almenara.config.load import Config, load
 from almenara.config.telling import told
 from almenara.model.causes import Causes
 from almenara.model.errors import ConfigError, Problem
+from almenara.model.logs import write_log
 from almenara.pipeline.folder import DataFolder
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.ping import Ping
@@ -44,8 +44,7 @@ class Order:
 
 def run(order: Order) -> int:
     """Watch until somebody stops it. Raises ConfigError, FolderError, StoreError."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell of every look
+    write_log()
     config = load(order.config)
     problems = [
         Problem(f"URL {url}", "must be the address of a hub, such as https://hub.example.org")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from almenara.model.errors import ConfigError, NotifyError, Problem
+from almenara.model.logs import keep_urls_out
 
 #: A receiver may ask to be left alone for so long at most.
 LONGEST_RETRY_AFTER_S = 3600.0
@@ -67,7 +67,7 @@ class Poster:
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
-            logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it writes whole URLs into the log
+            keep_urls_out()
             verify = httpx.create_ssl_context(verify=self._ca_file) if self._ca_file else True
             self._client = httpx.AsyncClient(
                 timeout=self._timeout_s, follow_redirects=False, verify=verify, headers=self._headers
