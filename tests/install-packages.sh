@@ -20,7 +20,7 @@ python_packages() {  # programs with requirements that are not ours, each in an 
 other_packages() { node_packages; python_packages; }
 wanted="mosquitto mosquitto-clients openssl chromium chromium-driver fonts-dejavu-core curl prometheus victoria-metrics influxdb influxdb-client
     collectd-core nagios4-core monitoring-plugins-basic nsca-client libcoap3-bin rrdtool netcat-openbsd zabbix-agent
-    prometheus-alertmanager nsca graphite-carbon rsyslog rsyslog-gnutls logrotate"
+    prometheus-alertmanager nsca graphite-carbon rsyslog rsyslog-gnutls logrotate libfaketime"
 command -v npm >/dev/null || wanted="$wanted nodejs npm"  # Node's own packages bring npm, and Debian's is in their way
 missing=""
 for package in $wanted; do

@@ -15,6 +15,7 @@ import pytest
 from tests.system.clients import Hook, webhook
 
 from almenara.testing.process import HubProcess, wait_until
+from small_disk import fill, free, small_disk
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -151,3 +152,50 @@ def test_a_clock_that_jumps_a_day_ahead_and_an_hour_back_floods_nobody_and_holds
     assert told["firing", "c"] == told["resolved", "c"] == 0, "nobody was told of what was silenced and is over"
     statuses = [status for status, _ in story.down.told]
     assert statuses.index("resolved") == len(statuses) - 1, "once, and last"
+
+
+HELD = """
+[data]
+min_free_mb = 0
+[rules.hot]
+expr = "temp > 30"
+for = "4s"
+[notifiers.file]
+path = "{file}"
+"""
+
+
+#: So many alarms do not fit into the room that the database has already.
+ROOMS = 2000
+
+
+def write_all(hub: HubProcess, value: float) -> None:
+    rows = "\n".join(f"temp,room=r{n} value={value}" for n in range(ROOMS)).encode()
+    wait_until(lambda: hub.post("/write", rows)[0] == 204, "rows to be taken")
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_an_alarm_that_fires_while_the_disk_is_full_is_decided_later_and_told_once(
+    tmp_path: Path, killed: bool
+) -> None:
+    told = tmp_path / "told.log"
+    with small_disk(tmp_path / "disk", 96) as disk:
+        hub = HubProcess(disk / "data", config=HELD.format(file=told), mqtt=False)
+        hub.output = tmp_path / "hub.out"
+        with hub:
+            write_all(hub, 20)
+            write_all(hub, 35)
+            wait_until(lambda: len(hub.json("/api/v1/alarms")["open"]) == ROOMS, "alarms that are pending")
+            fill(disk)
+            wait_until(lambda: "no space left" in hub.said() or hub.get("/-/ready")[0] == 503, "the disk to be missed")
+            assert not told.exists()
+            if killed:
+                hub.kill()
+            free(disk)
+            if killed:
+                hub.start()
+            wait_until(told.exists, "the alarm to be told")
+            write_all(hub, 20)
+            wait_until(lambda: len(told.read_text().splitlines()) > 1, "the end of it")
+        kinds = [json.loads(line)["kind"] for line in told.read_text().splitlines()]
+        assert kinds == ["firing", "resolved"]
