@@ -1,6 +1,6 @@
-"""What a backtest costs: rows a CPU second through `pipeline/backtest.py`, without the store: rows come from memory.
+"""What a backtest costs: rows a CPU second through `pipeline/backtest.py`, from memory or from a store.
 
-    .venv/bin/python bench/detection_backtest.py [--series 6] [--days 365] [--contenders 1 2] [--detector seasonal]
+    .venv/bin/python bench/detection_backtest.py [--series 6] [--days 365] [--contenders 1 2] [--store chdb]
 
 KPIs of a minute with a day's wave and noise. A page or a command asks for two contenders, today's options and those
 that are asked for; 1 is what one costs.
@@ -9,7 +9,9 @@ that are asked for; 1 is what one costs.
 from __future__ import annotations
 
 import argparse
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from almenara.pipeline.index import SeriesIndex
 from almenara.plugin.contracts import Selection
 from almenara.plugin.registry import load
 from almenara.testing.planted.signals import hour_of, minutes
+
+PORTION = 100_000
 
 
 class Memory:
@@ -41,18 +45,44 @@ class Memory:
         return Batch(self._index, np.repeat(ids, len(times)), np.tile(times, len(ids)), values.ravel())
 
 
-def measure(make: Any, series: int, days: int, contenders: int) -> tuple[int, float, float]:
+def filled(store: Any, rows: Memory, index: SeriesIndex, times: np.ndarray) -> Any:
+    """A reader of the store, with these rows in it."""
+    store.add_series(0, [index.keys[k] for k in range(len(index))])
+    all_of_them = Selection(index, np.arange(len(index), dtype=np.int32))
+    for seq, first in enumerate(range(0, len(times), PORTION), 1):
+        low, high = int(times[first]), int(times[min(first + PORTION, len(times)) - 1]) + 1
+        store.append(rows.read(all_of_them, low, high), seq)
+    store.maintain()
+    return store.reader()
+
+
+def measure(make: Any, series: int, days: int, contenders: int, store: Any = None) -> tuple[int, float, float]:
     """(rows, CPU seconds, seconds)."""
     index = SeriesIndex()
     index.add([encode_key(f"kpi {k}", {}) for k in range(series)])
     times = minutes(days * 1440)
     values = 20 + 5 * np.sin(hour_of(times) / 24 * 2 * np.pi) + np.random.default_rng(4).normal(size=len(times))
     reader: Any = Memory(index, times, values)
+    if store is not None:
+        reader = filled(store, reader, index, times)
     ids, asked = np.arange(series, dtype=np.int32), [Contender(str(k), make) for k in range(contenders)]
     cpu, wall, rows = time.process_time(), time.perf_counter(), 0
     for found in backtest(reader, index, None, ids, int(times[0]), int(times[-1]) + 1, asked):
         rows = found.rows
-    return rows, time.process_time() - cpu, time.perf_counter() - wall
+    took = rows, time.process_time() - cpu, time.perf_counter() - wall
+    if store is not None:
+        reader.close()
+    return took
+
+
+def stored(make: Any, series: int, days: int, contenders: int, name: str) -> tuple[int, float, float]:
+    """As `measure`, from a store of that name in a folder that is gone with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = load("store", name)(Path(folder) / "store")
+        try:
+            return measure(make, series, days, contenders, store)
+        finally:
+            store.close()
 
 
 def main() -> None:
@@ -60,14 +90,14 @@ def main() -> None:
     parser.add_argument("--series", type=int, default=6)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--contenders", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--detector", default="seasonal")
+    parser.add_argument("--store", default="", help="from a store of this name; without it from memory")
     asked = parser.parse_args()
-    make = load("detector", asked.detector)
+    make = load("detector", "seasonal")
     measure(make, 1, 40, 1)  # compiles
     for contenders in asked.contenders:
-        rows, cpu, wall = min(
-            (measure(make, asked.series, asked.days, contenders) for _ in range(3)), key=lambda m: m[1]
-        )
+        about = make, asked.series, asked.days, contenders
+        took = [stored(*about, asked.store) if asked.store else measure(*about) for _ in range(3)]
+        rows, cpu, wall = min(took, key=lambda one: one[1])
         year = 1000 * 365 * 1440 / rows
         print(
             f"{contenders} contenders: {rows / cpu / 1e6:.2f} M rows a CPU second; a year of 1,000 series of a minute: "
