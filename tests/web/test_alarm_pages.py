@@ -180,10 +180,14 @@ def test_an_alarm_is_split_off_and_joined_again(hub: AlarmHub, page: Browser) ->
 def test_what_is_refused_is_said_where_it_was_ordered(hub: AlarmHub, page: Browser) -> None:
     opened(hub, page, 1)
     page.click("[data-act=Silence]")
+    page.wait_until(lambda: "held back" in page.text(".preview"), "the preview", 60)
     fill(page, "match", "{")
+    page.wait_until(lambda: "held back" not in page.text(".preview"), "what is wrong, while it is typed")
     page.click(".order .button.primary")
     page.wait_until(lambda: page.text(".order-problem"), "what is wrong")
-    assert any("400" in line for line in page.console())
+    refused = []
+    page.wait_until(lambda: refused.extend(page.console()) or len(refused) == 2, "both refusals in the console")
+    assert all("400" in line for line in refused)
 
 
 def test_nothing_moves_under_the_pointer_when_incidents_come(hub: AlarmHub, page: Browser) -> None:
@@ -217,6 +221,24 @@ def test_messages_and_problems_are_listed(hub: AlarmHub, page: Browser) -> None:
         page.find(".incident-head[aria-expanded=true]")
     finally:
         hub.on_loop(hub.hub.problems.clear)
+
+
+def test_what_held_a_message_back_is_one_entry_for_all_who_were_not_told(hub: AlarmHub, page: Browser) -> None:
+    silence = {"match": '{site="riga"}', "duration": "1h", "who": "Ben", "comment": "new seals"}
+    made = hub.client.post("/api/v1/silences", json=silence).json()
+    fire(hub, "riga", "P1")
+    id = until(lambda: [i for i in get(hub, "incidents") if 'site="riga"' in str(i["members"])], "the incident")[0][
+        "id"
+    ]
+    opened(hub, page, id)
+    page.wait_until(lambda: "mail, phone not told" in page.text(".timeline"), "who was not told")
+    assert "Silence of Ben until" in page.text(".timeline")
+    assert "silenced" in page.text(f"[data-incident='{id}'] .alarm-foot")
+    hub.client.delete(f"/api/v1/silence/{made['id']}")
+    page.wait_until(lambda: "about to be told" in page.text(".timeline"), "people to be told", 60)
+    fire(hub, "riga", "P1", celsius=20)
+    page.wait_until(lambda: "It is over." in page.text(".acts-note"), "its end", 60)
+    page.wait_until(lambda: "Resolved" in page.text(".timeline"), "the last entry")
 
 
 def test_an_incident_that_is_not_there_is_said(hub: AlarmHub, page: Browser) -> None:
