@@ -74,7 +74,21 @@ def test_a_partial_write_keeps_the_good_rows_and_names_the_bad_line(served: Serv
     error = answer.json()["error"]
     assert error.startswith("partial write: line 3: ")
     assert error.endswith(" dropped=1")
+    assert answer.headers["x-influxdb-error"] == error
+    assert answer.headers["x-influxdb-version"]
     assert len(rows(served, "part_v")) == 3
+
+
+def test_influx_clients_find_any_error_of_a_write_in_a_header_of_one_line(served: Served) -> None:
+    bad = served.write("a bad line \x01\tof a höst\x7f" + "x" * 2000)
+    told = dict(bad.headers.raw)[b"x-influxdb-error"]
+    assert told.startswith(b"unable to parse: ")
+    assert "höst".encode() in told
+    served.hub.refusing = Overloaded("queue\r\nfull")
+    try:
+        assert served.write("full v=1").headers["x-influxdb-error"] == "queue  full"
+    finally:
+        served.hub.refusing = None
 
 
 def test_nothing_readable_is_unable_to_parse(served: Served) -> None:

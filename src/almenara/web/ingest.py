@@ -46,6 +46,7 @@ CONTENT_TYPES = {
 }
 #: Where rows were rejected that could be parsed.
 _ADMISSION = "admission"
+_INFLUX_ERROR_BYTES = 1024
 _TOLD = 10  # rejected rows named in one answer
 
 _NO_CONTENT = {"type": "http.response.start", "status": 204, "headers": [INFLUX_VERSION]}
@@ -87,6 +88,8 @@ class Ingest:
             await send(_NO_CONTENT)
             await send(_EMPTY_BODY)
         else:
+            if codec == "influx":
+                refusal.headers |= influx_headers(str(refusal))
             await refuse(refusal, scope, receive, send)
 
     async def take(self, scope: Scope, receive: Receive, codec: str, topic: str) -> Outcome:
@@ -175,8 +178,15 @@ def told_of(one: Rejected) -> str:
     return f"{one.where}: {one.detail or reason}"
 
 
+def influx_headers(error: str) -> dict[str, str]:
+    """Where clients of InfluxDB 1.x read what went wrong: the first 1,024 bytes of it, on one line, and who says so."""
+    told = bytes(byte if byte >= 32 and byte != 127 else 32 for byte in error.encode()[:_INFLUX_ERROR_BYTES])
+    name, version = (one.decode() for one in INFLUX_VERSION)
+    return {"x-influxdb-error": told.decode("latin-1"), name: version}
+
+
 async def refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer with an error; Influx 1.x clients read it from X-Influxdb-Error, too."""
+    """Answer with an error. A body that was not read to its end is no longer waited for."""
     if not error.close:
         await error_response(error, scope["path"])(scope, receive, send)
         return
@@ -185,6 +195,7 @@ async def refuse(error: HttpError, scope: Scope, receive: Receive, send: Send) -
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"connection", b"close"),
+        *((name.encode("latin-1"), value.encode("latin-1")) for name, value in error.headers.items()),
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": True})

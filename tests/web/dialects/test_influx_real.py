@@ -449,3 +449,12 @@ def test_a_form_and_chunks_ask_the_same(both: tuple[httpx.Client, Real]) -> None
         theirs, ours = (client.post("/query", data={**form, **more}) for client in (both[0], both[1].client))
         close(json.loads(theirs.text), json.loads(ours.text))
         assert ours.text.endswith("\n")
+
+
+@pytest.mark.parametrize("body", ["no line", "half v=1 1\nno line", "n v=1x"])
+def test_an_error_of_a_write_stands_in_body_and_header(both: tuple[httpx.Client, Real], body: str) -> None:
+    for client in (both[0], both[1].client):
+        answer = client.post("/write", params={"db": DB}, content=body.encode())
+        assert answer.status_code == 400
+        assert answer.headers["X-Influxdb-Error"] == answer.json()["error"]
+        assert answer.headers["X-Influxdb-Version"]
