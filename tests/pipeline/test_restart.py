@@ -51,6 +51,8 @@ async def bury(hub: Pipeline) -> None:
     hub._committer._stopping = True
     hub._flusher._stopping.set()
     hub._committer.wake()
+    with hub._committer._lock:
+        hub._committer._for_commit.notify()
     for thread in (hub._committer._thread, hub._flusher._thread):
         await asyncio.to_thread(thread.join)
     hub._flusher._slices.close()

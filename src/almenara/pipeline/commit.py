@@ -83,12 +83,15 @@ class Committer:
         self._next_seq = next_seq
         self.offsets: dict[str, int] = dict(offsets or {})  # bus -> up to where it is committed
         self.committed = 0  # commits of this run
-        self._changed = threading.Condition()
+        # One lock; a thread is woken only by what it waits for, since each time costs more than a small commit.
+        self._lock = threading.RLock()
+        self._for_commit, self._for_flush = threading.Condition(self._lock), threading.Condition(self._lock)
         self._waiting: deque[Submission] = deque()
         self._own: deque[Submission] = deque()  # what the hub says itself, which goes first
         self._waiting_rows = 0
         self._active: tuple[Segment, LogWriter] | None = None
         self._appending = False  # while set, the active segment must not be closed
+        self._wanted = False  # the flush thread waits for that
         self._woken = False  # somebody waits for the flush thread
         self._closed: deque[Segment] = deque()
         self._spare: deque[Columns] = deque()
@@ -107,14 +110,14 @@ class Committer:
         if (refusing := self.refusing) is not None:
             raise type(refusing)(str(refusing), refusing.retry_after_s)
         n = len(submission)
-        with self._changed:
+        with self._lock:
             if self._stopping:
                 raise Overloaded("the hub is stopping", retry_after_s=5)
             if self._waiting and not submission.own and self._waiting_rows + n > MAX_WAITING_ROWS:
                 raise Overloaded(f"{self._waiting_rows} rows wait to be committed; send again later")
             (self._own if submission.own else self._waiting).append(submission)
             self._waiting_rows += n
-            self._changed.notify_all()
+            self._for_commit.notify()
 
     @property
     def waiting_rows(self) -> int:
@@ -123,9 +126,9 @@ class Committer:
 
     def stop(self) -> None:
         """Commit what waits, take nothing more, and end the thread."""
-        with self._changed:
+        with self._lock:
             self._stopping, self._stopping_s = True, time.monotonic()
-            self._changed.notify_all()
+            self._for_commit.notify()
         self._thread.join()
         self._close_active()
 
@@ -134,27 +137,28 @@ class Committer:
     def take_closed(self, timeout_s: float, due_in: Callable[[], float]) -> Segment | None:
         """The oldest closed segment, waiting so long for one; the active one is closed when it is due, in so many s."""
         deadline = time.monotonic() + timeout_s
-        with self._changed:
+        with self._lock:
             while not self._closed:
                 # `commit`, not `n`: a segment of offsets alone holds no rows, and somebody may wait for it.
                 wait_s = due_in() if self._active is not None and self._active[0].commit > 0 else timeout_s
-                wanted = wait_s <= 0
-                if wanted and not self._appending:
+                self._wanted = wait_s <= 0
+                if self._wanted and not self._appending:
                     self._close_active()
                     break
                 left = deadline - time.monotonic()
-                if not wanted and (left <= 0 or self._woken):
+                if not self._wanted and (left <= 0 or self._woken):
                     self._woken = False
                     return None
-                self._changed.wait(None if wanted else min(left, wait_s))
+                self._for_flush.wait(None if self._wanted else min(left, wait_s))
+            self._wanted = False
             segment = self._closed.popleft()
-            self._changed.notify_all()
+            self._for_commit.notify()
             return segment
 
     @property
     def oldest_ns(self) -> int:
         """When the oldest segment was opened that still waits to be stored; 0 when none does."""
-        with self._changed:
+        with self._lock:
             waiting = [*self._closed, *([self._active[0]] if self._active and self._active[0].commit else [])]
             return waiting[0].opened_ns if waiting else 0
 
@@ -165,9 +169,9 @@ class Committer:
 
     def wake(self) -> None:
         """Make `take_closed` ask `due_in` again, and come back at once where there is nothing to close."""
-        with self._changed:
+        with self._lock:
             self._woken = True
-            self._changed.notify_all()
+            self._for_flush.notify()
 
     def give_back(self, columns: Columns) -> None:
         """Let a later segment use these columns."""
@@ -190,21 +194,21 @@ class Committer:
 
     def _turn_down(self, taken: Sequence[Submission], error: BaseException) -> None:
         """A mistake of ours ends the thread: take nothing more, and let nobody wait for ever."""
-        with self._changed:
+        with self._lock:
             self._stopping, self._stopping_s = True, time.monotonic()
             waiting = [*taken, *self._own, *self._waiting]  # some of `taken` were told already; they do not mind
             self._own.clear()
             self._waiting.clear()
             self._waiting_rows = 0
-            self._changed.notify_all()
+            self._for_flush.notify()
         for submission in waiting:
             submission.done(0, (), StoreError(f"committing has ended: {error!r}"))
 
     def _take(self) -> list[Submission]:
         """What waits, up to a segment's worth; empty when it is time to end."""
-        with self._changed:
+        with self._lock:
             while not (self._own or self._waiting or self._stopping):
-                self._changed.wait()
+                self._for_commit.wait()
             taken: list[Submission] = []
             rows = 0
             while (queue := self._own or self._waiting) and (not taken or rows + len(queue[0]) <= SEGMENT_ROWS):
@@ -292,27 +296,29 @@ class Committer:
 
     def _append(self, records: Sequence[Rows], total: int) -> None:
         segment, writer = self._segment_for(total)
+        was_empty = segment.commit == 0
         try:
             self._ledger.names.keep()
             writer.append([(rows.buffers(), rows.offset) for rows in records])
             segment.put(records)
             segment.commit = self.committed = self.committed + 1
         finally:
-            with self._changed:
+            with self._lock:
                 self._appending = False
                 if segment.n >= SEGMENT_ROWS or segment.events >= SEGMENT_EVENTS or writer.broken:
                     self._close_active()
-                self._changed.notify_all()
+                elif was_empty or self._wanted:
+                    self._for_flush.notify()
 
     def _segment_for(self, rows: int) -> tuple[Segment, LogWriter]:
         """The active segment with room for so many rows; waits while too many closed ones wait to be stored."""
-        with self._changed:
+        with self._lock:
             if self._active is not None and self._active[0].n + rows > len(self._active[0].columns):
                 self._close_active()
             while self._active is None and len(self._closed) >= MAX_CLOSED:
                 if self._stopping and time.monotonic() - self._stopping_s > STOP_WAIT_S:
                     raise Overloaded("the hub is stopping, and its store does not take rows")
-                self._changed.wait(0.1 if self._stopping else None)
+                self._for_commit.wait(0.1 if self._stopping else None)
             if self._active is None:
                 self._active = self._open(rows)
             self._appending = True
@@ -330,10 +336,10 @@ class Committer:
         return segment, writer
 
     def _close_active(self) -> None:
-        with self._changed:
+        with self._lock:
             if self._active is not None:
                 segment, writer = self._active
                 self._active = None
                 writer.close()
                 self._closed.append(segment)
-                self._changed.notify_all()
+                self._for_flush.notify()
