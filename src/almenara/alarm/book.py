@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling, told
+from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
 from almenara.alarm.dispatch import BACK_NS, Dispatch
@@ -25,15 +24,15 @@ from almenara.alarm.plan import Plan
 from almenara.alarm.policies import Notifiers, Policies, policies_of
 from almenara.alarm.regroup import Regrouped
 from almenara.alarm.rules import Rule
+from almenara.alarm.shown import Shown
 from almenara.alarm.silences import Silences
-from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, Key, change_of, change_row, prepare, reading, transaction
-from almenara.alarm.told import Told
+from almenara.alarm.tables import CHANGE, CHANGE_COLUMNS, Key, change_row, prepare, reading, transaction
 from almenara.analysis.runs import starts
-from almenara.model.alarm import Acknowledgement, Alarm, Incident, State, Transition
+from almenara.model.alarm import Acknowledgement, Alarm, State, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
 from almenara.model.series import SeriesList
-from almenara.model.time import MINUTE_NS, NS, format_time
+from almenara.model.time import MINUTE_NS, format_time
 from almenara.query import Matcher
 
 _SCHEMAS = lines.SCHEMA + outbox.SCHEMA + telling.SCHEMA + flapping.SCHEMA
@@ -41,7 +40,7 @@ _SCHEMAS = lines.SCHEMA + outbox.SCHEMA + telling.SCHEMA + flapping.SCHEMA
 AWAY_NS = 5 * MINUTE_NS
 
 
-class Book:
+class Book(Shown):
     """Alarms of all rules. `step`, `tick`, `replace_rules`, `state`, `restore` are one thread's; the rest anybody's."""
 
     def __init__(
@@ -201,81 +200,7 @@ class Book:
         """Go on from what `state` gave; before the first step. Raises ValueError or KeyError where it does not fit."""
         self._restored = restart.checked(arrays)
 
-    # --- for anybody
-
-    @property
-    def changes(self) -> int:
-        """Rises with each change of an alarm."""
-        return self._next
-
-    def evaluated(self) -> list[Rule]:
-        """The rules that want answers now and then."""
-        return self._machines.evaluated()
-
-    def rules(self) -> list[Rule]:
-        """All rules, in their order."""
-        return self._machines.rules()
-
-    def open(self) -> list[Alarm]:
-        """Alarms that are pending, firing or without data now, oldest first."""
-        with self._lock:
-            return sorted(self._open.values(), key=lambda alarm: alarm.last.since)
-
-    def alerts(self) -> list[Alert]:
-        """Alerts of other systems that are firing."""
-        return self._external.alerts()
-
-    def receivers(self, labels: Mapping[str, str] | None = None) -> list[str]:
-        """The notifiers that are told of an alarm of these labels; None: all that are told of anything."""
-        if labels is None:
-            return list(self.policies.notifiers)
-        return list(dict.fromkeys(name for _, name in self.policies.targets(labels)))
-
-    def inhibited(self, alarms: Iterable[tuple[Key, Mapping[str, str]]]) -> list[Mapping[str, str] | None]:
-        """For each alarm, by its key and labels, the labels of one that holds it back, or None."""
-        with self._writing:
-            inhibitor = self._dispatch.lookups.inhibitor
-            found = [inhibitor.by(key, labels) for key, labels in alarms]
-        return [None if one is None else one[1] for one in found]
-
-    @property
-    def alerts_left_out(self) -> int:
-        """How many alerts were not taken since there are too many."""
-        return self._external.too_many
-
-    def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
-        """The latest changes (before a time), newest first."""
-        query = f"SELECT {CHANGE} FROM alarm_journal WHERE time < ? ORDER BY time DESC, id DESC LIMIT ?"
-        with self._reading, reading():
-            rows = self._reader.execute(query, (2**63 - 1 if before_ns is None else before_ns, limit)).fetchall()
-        return [change_of(row) for row in rows]
-
-    def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
-        """The latest incidents, newest first."""
-        where = "WHERE state = 'firing'" if open_only else ""
-        with self._reading, transaction(self._reader, "BEGIN"):
-            ids = self._reader.execute(f"SELECT id FROM incident {where} ORDER BY id DESC LIMIT ?", (limit,)).fetchall()
-            return incidents.read(self._reader, [id for (id,) in ids])
-
-    def incident(self, number: int) -> Incident | None:
-        """One incident, as it stands; None: there is none of this number."""
-        with self._reading, transaction(self._reader, "BEGIN"):
-            return next(iter(incidents.read(self._reader, [number])), None)
-
-    def lines(self, incident: int) -> list[lines.Line]:
-        """What became of an incident besides its alarms, oldest first."""
-        with self._reading, reading():
-            return lines.read(self._reader, incident)
-
-    def changes_of(self, incident: int, limit: int = 200) -> list[Transition]:
-        """The latest changes of the alarms of an incident, newest first."""
-        with self._reading, reading():
-            return told.changes(self._reader, incident, limit)
-
-    def told(self, limit: int = 100, incident: int = 0, outcome: str = "") -> list[Told]:
-        """The latest messages to notifiers, newest first; of one incident, and of one outcome, if wanted."""
-        with self._reading, reading():
-            return told.read(self._reader, limit, incident, outcome)
+    # --- for anybody, besides what `Shown` answers
 
     def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0, now_ns: int | None = None) -> bool:
         """Somebody takes an incident on, until a time (ns; 0: until it is resolved). False: it is not open."""
@@ -300,16 +225,6 @@ class Book:
         if plan.drafts:
             self.on_queued()
         return bool(plan.drafts)
-
-    @property
-    def policies(self) -> Policies:
-        """Who is told of which alarms."""
-        return self._dispatch.policies
-
-    def usual_gap_s(self, id: int) -> float:
-        """Time between two rows of series `id`, as it usually is; NaN where it is not known yet."""
-        gap = self._pace.gap  # replaced as it grows
-        return float(gap[id]) / NS if 0 <= id < len(gap) and gap[id] > 0 else math.nan
 
     def close(self) -> None:
         """Close the database."""
