@@ -13,6 +13,7 @@ import pytest
 
 from alarm.book_case import T0
 from alarm.story import HOT, Story
+from almenara.alarm.external import Alert
 from almenara.alarm.inhibit import Inhibition
 from almenara.alarm.policies import Escalation, Policies, Policy
 from almenara.alarm.rules import Rule
@@ -143,6 +144,16 @@ def test_an_incident_goes_on_while_one_of_its_alarms_is_not_silenced(path: Path)
     assert story.tick(310, [0, 1, 2]) == [("mail", "update")]
     story.at(320, 3)
     assert long(story, 700, 900, hosts=[0, 1, 2, 3]) == [], "what joined is silenced"
+
+
+def test_alerts_of_other_systems_need_no_severity(path: Path) -> None:
+    story = Story(path, MAIL)
+    for second, name in ((1, "a"), (2, "b")):
+        now = T0 + second * NS
+        one = Alert({"alertname": "x", "n": name}, starts=now, ends=now + HOUR * NS, updated=now)
+        story.book.take_alerts([one], now)
+    story.tick(2)
+    assert story.tick(310) == [("mail", "update")]
 
 
 def test_quiet_hours_wait_until_the_morning_but_not_with_the_worst(path: Path) -> None:

@@ -178,7 +178,7 @@ def about(row: Row, case: Case, due: Due) -> Iterable[tuple[Key, Labels]]:
         fresh = [
             (key, one.labels)
             for key, one in case.alarms(row)
-            if one.joined > row.upto or one.labels["severity"] == worse
+            if one.joined > row.upto or one.labels.get("severity") == worse
         ]
         if fresh:
             return fresh
