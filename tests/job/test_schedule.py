@@ -80,3 +80,15 @@ def test_a_clock_set_ahead_makes_one_run() -> None:
     ahead = NOW + 4000 * DAY_NS
     assert is_due(HOURLY, ran(HOURLY, NOW), ahead)
     assert not is_due(HOURLY, ran(HOURLY, ahead), ahead + NS)
+
+
+def test_a_job_with_times_of_its_own_is_due_at_the_next_one_after_its_last_run() -> None:
+    noon = Job("noon", 86_400, nothing, at=lambda ns: (ns // DAY_NS + 1) * DAY_NS)
+    first = NOW // DAY_NS * DAY_NS + DAY_NS
+    assert next_turn(noon, ran(noon, NOW), NOW) == first
+    assert not is_due(noon, ran(noon, NOW), first - 1)
+    assert is_due(noon, ran(noon, NOW), first)
+    late = ran(noon, first + HOUR_NS)
+    assert next_turn(noon, late, first + HOUR_NS) == first + DAY_NS
+    assert next_turn(noon, ran(noon, first, Outcome.FAILED), first) == first + 10 * MINUTE_NS
+    assert next_turn(noon, ran(noon, NOW + 2 * DAY_NS), NOW) == NOW

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from almenara.alarm import flapping, incidents, lines, outbox, regroup, restart, telling
+from almenara.alarm import flapping, incidents, letters, lines, outbox, regroup, restart, telling
 from almenara.alarm.answers import Answer
 from almenara.alarm.changes import Change, closing
 from almenara.alarm.dispatch import BACK_NS, Dispatch
@@ -17,6 +17,7 @@ from almenara.alarm.external import Alert, External, is_external
 from almenara.alarm.folding import Grouping, History
 from almenara.alarm.grouping import Incidents
 from almenara.alarm.incidents import Fold
+from almenara.alarm.letters import Letter
 from almenara.alarm.machines import Machines, Selector
 from almenara.alarm.outbox import Message
 from almenara.alarm.pace import Pace
@@ -35,7 +36,7 @@ from almenara.model.series import SeriesList
 from almenara.model.time import MINUTE_NS, format_time
 from almenara.query import Matcher
 
-_SCHEMAS = lines.SCHEMA + outbox.SCHEMA + telling.SCHEMA + flapping.SCHEMA
+_SCHEMAS = lines.SCHEMA + outbox.SCHEMA + letters.SCHEMA + telling.SCHEMA + flapping.SCHEMA
 #: After so long without a tick the hub itself was away: silence of series counts from then on only.
 AWAY_NS = 5 * MINUTE_NS
 
@@ -225,6 +226,13 @@ class Book(Shown):
         if plan.drafts:
             self.on_queued()
         return bool(plan.drafts)
+
+    def post(self, letter: Letter, notifiers: Sequence[str]) -> int:
+        """Tell those of these notifiers who have not got this letter; gives how many. Raises StoreError, DiskFull."""
+        with self._writing, transaction(self._db):
+            queued = letters.queue(self._db, letter, notifiers, self._clock())
+        self.on_queued()
+        return queued
 
     def close(self) -> None:
         """Close the database."""

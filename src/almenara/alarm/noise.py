@@ -70,7 +70,9 @@ _FIRED = """SELECT rule, series, count(*) FROM alarm_journal WHERE state = 'firi
     GROUP BY rule, series"""
 _SENT_OF = """SELECT m.rule, count(DISTINCT o.id) FROM outbox o JOIN incident_member m ON m.incident = o.incident
     WHERE o.outcome = 'sent' AND o.done >= ? AND o.done < ? GROUP BY m.rule"""
-_SENT = "SELECT notifier, count(*) FROM outbox WHERE outcome = 'sent' AND done >= ? AND done < ? GROUP BY notifier"
+#: Reports such as this one do not count.
+_SENT = """SELECT notifier, count(*) FROM outbox WHERE outcome = 'sent' AND incident != 0 AND done >= ? AND done < ?
+    GROUP BY notifier"""
 _LINES = "SELECT kind, count(*) FROM incident_line WHERE time >= ? AND time < ? AND kind IN ({}) GROUP BY kind"
 
 

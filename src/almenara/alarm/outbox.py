@@ -26,8 +26,9 @@ CREATE TABLE IF NOT EXISTS outbox_about (
 class Message:
     """One row of the outbox: times in ns.
 
-    kind: why people are told; reason: what is to be said of that, a sentence or empty. policy: by which they are told,
-    step: of its escalation. more: further incidents, in a digest.
+    incident: 0 for a letter, which is about none (`almenara.alarm.letters`). kind: why people are told; reason: what
+    is to be said of that, a sentence or empty. policy: by which they are told, step: of its escalation. more: further
+    incidents, in a digest.
     """
 
     id: int
@@ -45,6 +46,11 @@ class Message:
     more: tuple[int, ...] = ()
     fell_back: bool = False
 
+    @property
+    def about(self) -> str:
+        """What it is about, for the log."""
+        return f"incident {self.incident}" if self.incident else "a report"
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
@@ -61,14 +67,15 @@ class Draft:
     more: tuple[int, ...] = ()
 
 
-def add(connection: sqlite3.Connection, one: Draft, upto: int, now_ns: int) -> None:
-    """Queue a message, in the transaction that decides it."""
+def add(connection: sqlite3.Connection, one: Draft, upto: int, now_ns: int) -> int:
+    """Queue a message, in the transaction that decides it; gives its id. One without an incident has number 0."""
     query = "INSERT INTO outbox (notifier, incident, state, upto, queued) VALUES (?,?,?,?,?)"
-    id = connection.execute(query, (one.notifier, one.incident, one.state.value, upto, now_ns)).lastrowid
+    id = int(connection.execute(query, (one.notifier, one.incident, one.state.value, upto, now_ns)).lastrowid or 0)
     connection.execute(
         "INSERT INTO outbox_about (id, kind, reason, policy, step, more) VALUES (?,?,?,?,?,?)",
         (id, one.kind.value, one.reason, one.policy, one.step, json.dumps(one.more)),
     )
+    return id
 
 
 _COLUMNS = """o.id, notifier, incident, state, upto, queued, due, tries, kind, coalesce(reason, ''),

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from almenara.alarm import lines, outbox, vigil
+from almenara.alarm import letters, lines, outbox, vigil
 from almenara.alarm.book import Book
 from almenara.alarm.message import About, notice_of
 from almenara.alarm.outbox import Message
@@ -117,13 +117,10 @@ class Sender:
     async def _send(self, notifier: Notifier, message: Message) -> int:
         """Try once; gives how long the receiver is to be left alone at least (ns), 0: it took the message, or refused
         this one for good."""
-        read = await self._written(lambda: self._read(message))
         outages = await self._written(lambda: vigil.untold(self._db, message.notifier, self._clock()))
         try:
-            if read is not None:
-                png, notes = await self._drawn(notifier, message, read[0])
+            if (notice := await self._notice(notifier, message)) is not None:
                 async with asyncio.timeout(TRY_S):
-                    notice = self._render(message, *read, notes, png)
                     zone = ZoneInfo(self._about.timezone)
                     await notifier.notify(vigil.with_outages(notice, outages, zone))
         except TimeoutError:
@@ -135,6 +132,17 @@ class Sender:
             return await self._failed(message, f"{type(error).__name__}: {error}", retry=True)
         await self._written(lambda: self._close(message, "sent", outages=outages))
         return 0
+
+    async def _notice(self, notifier: Notifier, message: Message) -> Notice | None:
+        """The message in words; None where there is nothing any more that it could be about."""
+        if not message.incident:
+            letter = await self._written(lambda: letters.read(self._db, message.id))
+            return None if letter is None else letter.notice(message.id, self._about.url)
+        read = await self._written(lambda: self._read(message))
+        if read is None:
+            return None
+        png, notes = await self._drawn(notifier, message, read[0])
+        return self._render(message, *read, notes, png)
 
     def _read(self, message: Message) -> tuple[Incident, Incident | None, tuple[Incident, ...]] | None:
         """The incident, as the last message told of it, and the further ones of a digest."""
@@ -172,7 +180,7 @@ class Sender:
         text = message.kind.value + (f", {error}" if error else "") + (f" ({message.reason})" if message.reason else "")
         with transaction(self._db):
             outbox.close(self._db, message, outcome, now, error)
-            for incident in (message.incident, *message.more):
+            for incident in (message.incident, *message.more) if message.incident else ():
                 lines.write(self._db, incident, now, outcome, message.notifier, text)
             if outages:
                 vigil.told(self._db, message.notifier, outages[-1])
@@ -181,15 +189,16 @@ class Sender:
     async def _failed(self, message: Message, error: str, *, retry: bool, least_ns: int = 0) -> int:
         now = self._clock()
         again = retry and (now - message.queued < GIVE_UP_NS or message.tries + 1 < GIVE_UP_TRIES)
-        if not message.fell_back and (not again or now - message.queued >= self._fallback_ns(message)):
+        alone = message.fell_back or not message.incident  # nobody stands in for it, now or ever
+        if not alone and (not again or now - message.queued >= self._fallback_ns(message)):
             await self._written(lambda: self._book.fall_back(message, error))
         if not again:
-            log.error("incident %d (%s) was not told by %s, given up: %s", message.incident, message.kind.value,
+            log.error("%s (%s) was not told by %s, given up: %s", message.about, message.kind.value,
                       message.notifier, error)  # fmt: skip
             await self._written(lambda: self._close(message, "given up", error))
             return 0 if not retry else FIRST_WAIT_NS
         wait = max(min(FIRST_WAIT_NS << min(message.tries, 20), LONGEST_WAIT_NS), min(least_ns, MOST_ASKED_NS))
-        log.warning("incident %d: %s; trying again in %g s", message.incident, error, wait / NS)
+        log.warning("%s: %s; trying again in %g s", message.about, error, wait / NS)
         await self._written(lambda: outbox.put_off(self._db, message, now + wait, error))
         self._counted(message.notifier, "failed")
         return max(FIRST_WAIT_NS, min(least_ns, MOST_ASKED_NS))

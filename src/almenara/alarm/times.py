@@ -1,4 +1,4 @@
-"""`Quiet`: hours in which people are not disturbed; `Times`: when a digest is due."""
+"""`Quiet`: hours in which people are not disturbed; `Times`: when a digest is due; `Weekly`: when a report is."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from almenara.alarm.silence import Schedule
 from almenara.model.time import NS
 
 _DAY_S = 86_400
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,37 @@ class Times:
             return round((from_s + (self.every_s - over) % self.every_s) * NS)
         days = (local.date() + timedelta(days=k) for k in range(3))
         return round(min(t for day in days for s in self.at_s if (t := _at(day, s, zone)) >= from_s) * NS)
+
+
+@dataclass(frozen=True, slots=True)
+class Weekly:
+    """A time of every week on the wall clock. weekday: 0 is Monday; at_s: seconds of the day."""
+
+    weekday: int
+    at_s: int
+    timezone: str = "UTC"
+
+    @classmethod
+    def of(cls, text: str, timezone: str = "UTC") -> Weekly:
+        """That of a text such as "Mon 08:00". Raises ValueError."""
+        day, _, time = text.partition(" ")
+        if day not in _DAYS:
+            raise ValueError(f'must be a day of the week and a time of day, such as "Mon 08:00"; got {text!r}')
+        return cls(_DAYS.index(day), seconds_of_day(time), timezone)
+
+    def after_ns(self, time_ns: int) -> int:
+        """The first such time after this one."""
+        return min(t for t in self._around(time_ns) if t > time_ns)
+
+    def before_ns(self, time_ns: int) -> int:
+        """The last such time before this one."""
+        return max(t for t in self._around(time_ns) if t < time_ns)
+
+    def _around(self, time_ns: int) -> list[int]:
+        zone = ZoneInfo(self.timezone)
+        day = datetime.fromtimestamp(time_ns // NS, zone).date()
+        same = day + timedelta(days=self.weekday - day.weekday())
+        return [round(_at(same + timedelta(weeks=k), self.at_s, zone)) * NS for k in (-2, -1, 0, 1, 2)]
 
 
 def _at(day: date, seconds: int, zone: ZoneInfo) -> float:

@@ -15,6 +15,7 @@ from almenara.alarm.folding import Grouping
 from almenara.alarm.rules import NOT_OURS, Rule
 from almenara.alarm.silence import Occasions, Silence, with_windows
 from almenara.alarm.silences import Silences
+from almenara.alarm.times import Weekly
 from almenara.analysis.occasions import Calendar, calendars_of
 from almenara.analysis.tuning import Tuning
 from almenara.analysis.when import words_of
@@ -42,6 +43,7 @@ from almenara.pipeline.hub import Options, Pipeline
 from almenara.pipeline.index import Selector, SeriesIndex
 from almenara.pipeline.judge import Watch
 from almenara.pipeline.learned import fingerprint_of
+from almenara.pipeline.noise_report import NoiseReport
 from almenara.pipeline.relabel import Relabeling, Step
 from almenara.pipeline.tuned import Chosen, Tuned
 from almenara.plugin import options as plugin_options
@@ -116,6 +118,7 @@ def options(config: Config) -> Options:
     return Options(
         watches=watches(config, budgets),
         budgets=budgets,
+        noise=NoiseReport(tuple(config.noise.notify), Weekly.of(config.noise.at, config.site.timezone)),
         when=words_of(config.site.timezone, config.site.country),
         codecs=codecs(config),
         limits=Limits(data.future_s, data.retention, data.series_limit, data.new_series_per_minute),

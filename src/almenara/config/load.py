@@ -52,6 +52,7 @@ class Config:
     publish: Publish = field(default_factory=Publish)
     agent: Agent = field(default_factory=Agent)
     watch: schema.Watch = field(default_factory=schema.Watch)
+    noise: schema.Noise = field(default_factory=schema.Noise)
     incidents: schema.Incidents = field(default_factory=schema.Incidents)
     topics: Mapping[str, Plugin] = field(default_factory=lambda: DEFAULTS["topics"])
     codecs: Mapping[str, Plugin] = field(default_factory=dict)
@@ -442,6 +443,8 @@ class _Check:
         if chosen and data.store not in parts.get("stores", {}) and data.store not in registry.names("store"):
             installed = ", ".join(registry.names("store"))
             self.say("data.store", f"no store is called {options.show(data.store)}; installed: {installed}")
+        if parts["noise"]:
+            self.problems += who.unknown_notifiers("noise.notify", parts["noise"].notify, parts.get("notifiers", {}))
         if (watch := parts["watch"]) and watch.ping_url and not _is_web_address(watch.ping_url):
             self.say("watch.ping_url", "must begin with http:// or https:// and a host")
         if watch and watch.ca_file and not Path(watch.ca_file).is_file():

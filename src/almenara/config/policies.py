@@ -91,11 +91,11 @@ def read(
     if problems:
         return None, problems
     found = Policy(**values)
-    problems += _unknown(f"{where}.notify", found.notify, notifiers)
-    problems += _unknown(f"{where}.fallback", found.fallback, notifiers)
+    problems += unknown_notifiers(f"{where}.notify", found.notify, notifiers)
+    problems += unknown_notifiers(f"{where}.fallback", found.fallback, notifiers)
     for at, step in enumerate(found.escalate or ()):
         values, wrong = options.read(Escalate, step, f"{where}.escalate[{at}]", given=())
-        problems += wrong or _unknown(f"{where}.escalate[{at}].notify", values["notify"], notifiers)
+        problems += wrong or unknown_notifiers(f"{where}.escalate[{at}].notify", values["notify"], notifiers)
     for text in found.quiet or ():
         problems += [] if text in calendars else _wrong(f"{where}.quiet", lambda text=text: Hours([text]))
     if found.digest is not None:
@@ -103,7 +103,8 @@ def read(
     return (None if problems else found), problems
 
 
-def _unknown(where: str, names: list[str] | None, known: Collection[str]) -> list[Problem]:
+def unknown_notifiers(where: str, names: list[str] | None, known: Collection[str]) -> list[Problem]:
+    """One for each name that is no notifier's."""
     hint = f"known: {', '.join(sorted(known))}" if known else "write [notifiers.NAME]"
     return [
         Problem(where, f"no notifier is called {options.show(name)}", hint) for name in names or () if name not in known

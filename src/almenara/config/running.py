@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 #: Sections that a running hub cannot take over; all others it can.
 FIXED = (
     "site", "http", "mqtt", "data", "detectors", "tuning", "budgets", "stores", "dweet", "queue", "streams",
-    "incidents",
+    "incidents", "noise",
 )  # fmt: skip
 
 

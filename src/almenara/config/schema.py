@@ -82,6 +82,10 @@ def _is_country(text: str) -> bool:
     return code in known and (not part or part in known[code])
 
 
+def _is_weekly(text: str) -> bool:
+    return bool(re.fullmatch(r"(Mon|Tue|Wed|Thu|Fri|Sat|Sun) ([01]\d|2[0-3]):[0-5]\d", text))
+
+
 def is_topic_filter(text: str) -> bool:
     """Is this an MQTT topic filter: `#` only as the last level, `+` only as a whole level?"""
     levels = text.split("/")
@@ -192,6 +196,19 @@ class Watch:
     ping_url: Secret = NO_SECRET
     every: Annotated[Duration, Range(1)] = 60.0
     ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Noise:
+    """A report of the week: which alarms nobody ever acted on, which flap, what was held back, how budgets were kept.
+
+    Options:
+        notify: Names of [notifiers] that get it, whatever their match; empty: nobody.
+        at: When, by the site's clocks.
+    """
+
+    notify: list[str] = field(default_factory=list)
+    at: Annotated[str, Must('a day and a time such as "Mon 08:00"', _is_weekly)] = "Mon 08:00"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -372,7 +389,7 @@ class Plugin:
 #: Sections that are one table, and their classes.
 SECTIONS: dict[str, Any] = {
     "site": Site, "incidents": Incidents, "http": Http, "mqtt": Mqtt, "data": Data, "publish": Publish, "agent": Agent,
-    "watch": Watch,
+    "watch": Watch, "noise": Noise,
     "dweet": Dweet, "queue": Queue,
 }  # fmt: skip
 

@@ -1,7 +1,8 @@
 """What is due: jobs, their turns, and the last runs that tell when the next turn is. Pure; time is an argument.
 
-A job's turn comes `every_s` after the start of its last run. However many turns were missed while the hub was down, the
-job runs once when the hub is back. A job that never ran is due at once; one that failed is tried again after `retry_s`.
+A job's turn comes `every_s` after the start of its last run, or at the times of the clock that it names. However many
+turns were missed while the hub was down, the job runs once when the hub is back. A job that never ran is due at once;
+one that failed is tried again after `retry_s`.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ class Job:
     every_s: float
     run: Callable[[int, Run | None], Steps]
     retry_s: float = 600.0
+    at: Callable[[int], int] | None = None  # the first turn after a time, both in ns, for a job with times of its own
     wanted: Callable[[], bool] = lambda: True  # asked when it is due: a job that has nothing to do leaves no record
 
 
@@ -40,6 +42,8 @@ def next_turn(job: Job, last: Run | None, now_ns: int) -> int:
     wait_ns = round((min(job.every_s, job.retry_s) if cut_off else job.every_s) * NS)
     if last.started_ns - now_ns > wait_ns:
         return now_ns  # the clock was set back by more than a turn: do not sleep until the old time is there again
+    if job.at is not None and not cut_off:
+        return job.at(last.started_ns)
     return last.started_ns + wait_ns
 
 

@@ -32,8 +32,13 @@ def has_ended(alarm: Alarm, incident: Incident) -> bool:
 
 
 def incidents_of(notice: Notice) -> tuple[Incident, ...]:
-    """All that a notice tells of; in a digest several. None in a test."""
-    return () if notice.kind is NoticeKind.TEST else (notice.incident, *notice.more)
+    """All that a notice tells of; in a digest several. None in a test or a report."""
+    return () if is_about_none(notice) else (notice.incident, *notice.more)
+
+
+def is_about_none(notice: Notice) -> bool:
+    """Whether it is about no incident: a test, or a report such as that of the week's noise."""
+    return notice.kind is NoticeKind.TEST or not notice.incident.id
 
 
 def number_of(alarm: Alarm, incident: Incident) -> int:
@@ -113,7 +118,7 @@ def fields(notice: Notice) -> dict[str, str | int | float]:
 
     rule, series, why, value and score are those of its worst alarm; severity is "ok" once the incident is resolved.
     """
-    incident, about = notice.incident, notice.kind is not NoticeKind.TEST
+    incident, about = notice.incident, not is_about_none(notice)
     open_ = about and incident.state is not State.RESOLVED
     lines = [f"{fact.name}: {fact.text}" for fact in notice.facts]
     states = [nagios_state(one, incident) for one in incident.members]
@@ -126,7 +131,7 @@ def fields(notice: Notice) -> dict[str, str | int | float]:
         "link": notice.link,
         "thread": notice.thread,
         "incident": incident.id if about else 0,
-        "state": incident.state.value if about else "test",
+        "state": incident.state.value if about else notice.kind.value,
         "severity": incident.severity.value if open_ else "ok",
         "severity_number": NUMBER_OF[incident.severity] if open_ else 0,
         "nagios_state": max(states, key=_BAD.index, default=0) if open_ else 0,

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from almenara.model.alarm import Notice, NoticeKind, Severity, State
+from almenara.model.alarm import Notice, Severity, State
 from almenara.model.errors import ConfigError, NotifyError, Problem
 from almenara.model.time import NS, format_time
 from almenara.model.tls import client_context
 from almenara.notifiers._connect import connected, host_and_port, send_all
-from almenara.notifiers._plain import cut, fields, one_line
+from almenara.notifiers._plain import cut, fields, is_about_none, one_line
 from almenara.plugin.options import Range
 
 _FACILITIES = (
@@ -163,8 +163,8 @@ def _address(url: str) -> tuple[str, str, tuple[str, int]]:
 
 
 def level_of(notice: Notice) -> int:
-    """The severity as syslog has it: 2 critical, 3 error, 4 warning, 5 notice (resolved), 6 informational (a test)."""
-    if notice.kind is NoticeKind.TEST:
+    """The severity as syslog has it: 2 critical, 3 error, 4 warning, 5 notice (resolved), 6 informational (none)."""
+    if is_about_none(notice):
         return 6
     return 5 if notice.incident.state is State.RESOLVED else _LEVEL[notice.incident.severity]
 

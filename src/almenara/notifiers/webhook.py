@@ -14,7 +14,16 @@ from almenara.model.alarm import Alarm, Incident, Notice, NoticeKind, State
 from almenara.model.errors import ConfigError, Problem
 from almenara.model.time import format_time
 from almenara.notifiers._http import Poster, check_headers
-from almenara.notifiers._plain import MOST_ALARMS, check_template, fields, fill, has_ended, incidents_of, to_json
+from almenara.notifiers._plain import (
+    MOST_ALARMS,
+    check_template,
+    fields,
+    fill,
+    has_ended,
+    incidents_of,
+    is_about_none,
+    to_json,
+)
 from almenara.plugin.options import Secret
 
 _NEVER = "0001-01-01T00:00:00Z"  # how Alertmanager writes "has not ended"
@@ -85,8 +94,8 @@ class Webhook:
             return [("", fill(self._template, fields(notice) | {"graph_png": graph}))]
         more = {"graph_png": graph} if graph else {}
         link = notice.link or self._external_url
-        if notice.kind is NoticeKind.TEST:
-            return [("", _test_body(notice, self._receiver, self._external_url) | more)]
+        if is_about_none(notice):
+            return [("", _lone_body(notice, self._receiver, self._external_url) | more)]
         return [
             (f"-{one.id}", webhook_body(one, self._receiver, self._external_url, link) | (more if not i else {}))
             for i, one in enumerate(incidents_of(notice))
@@ -128,17 +137,21 @@ def webhook_body(
     }
 
 
-def _test_body(notice: Notice, receiver: str, external_url: str) -> dict[str, Any]:
-    """A group with one alert that says that this is a test."""
-    labels, annotations = {"alertname": "AlmenaraTest", "severity": "none"}, {"summary": notice.title}
+def _lone_body(notice: Notice, receiver: str, external_url: str) -> dict[str, Any]:
+    """A group with one alert that says what is no alarm: that this is a test, or what a report says."""
+    name = "AlmenaraTest" if notice.kind is NoticeKind.TEST else "AlmenaraReport"
+    labels, annotations = {"alertname": name, "severity": "none"}, {"summary": notice.title}
+    if notice.kind is not NoticeKind.TEST:
+        annotations["description"] = "\n".join(f"{fact.name}: {fact.text}" for fact in notice.facts)
     now = format_time(notice.incident.since)
     alert = {
         "status": "firing", "labels": labels, "annotations": annotations, "startsAt": now, "endsAt": _NEVER,
-        "generatorURL": notice.link or external_url, "fingerprint": f"{_fnv1a(b'test'):016x}",
+        "generatorURL": notice.link or external_url,
+        "fingerprint": f"{_fnv1a(b'test' if notice.kind is NoticeKind.TEST else notice.thread.encode()):016x}",
     }  # fmt: skip
     return {
-        "version": "4", "groupKey": '{}:{alertname="AlmenaraTest"}', "truncatedAlerts": 0, "status": "firing",
-        "receiver": receiver, "groupLabels": {"alertname": "AlmenaraTest"}, "commonLabels": labels,
+        "version": "4", "groupKey": f'{{}}:{{alertname="{name}"}}', "truncatedAlerts": 0, "status": "firing",
+        "receiver": receiver, "groupLabels": {"alertname": name}, "commonLabels": labels,
         "commonAnnotations": annotations, "externalURL": external_url, "alerts": [alert],
     }  # fmt: skip
 

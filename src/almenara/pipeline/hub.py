@@ -48,6 +48,7 @@ from almenara.pipeline.keys import AlreadyKept
 from almenara.pipeline.learned import go_on
 from almenara.pipeline.ledger import Ledger
 from almenara.pipeline.metadata import KnownMetadata
+from almenara.pipeline.noise_report import NoiseReport, noise_jobs
 from almenara.pipeline.notes import Notes
 from almenara.pipeline.origins import Origins
 from almenara.pipeline.reading import Readers, Replayed, StoredRows, replay
@@ -91,6 +92,7 @@ class Options:
     min_free_bytes: int = 0
     when: Callable[[int], str] | None = None  # a time in words, as the site's clocks and calendars have it
     budgets: Budgets = field(default_factory=lambda: Budgets(()))
+    noise: NoiseReport | None = None
     fingerprint: str = ""  # of the detectors and their options: who else cannot use what they learned
 
 
@@ -125,8 +127,12 @@ class Pipeline:
         )
         self.vigil = Vigil(folder.database, clock)
         self.jobs = Turns(
-            [*retention_jobs(store, options.limits.retention_s), self._again()], Runs(folder.database), clock
-        )
+            [
+                *retention_jobs(store, options.limits.retention_s), self._again(),
+                *noise_jobs(options.noise, folder.database, self.budgets, self.alarms.post),
+            ],
+            Runs(folder.database), clock,
+        )  # fmt: skip
 
     # --- life
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from almenara.alarm.external import Alert
+from almenara.alarm.letters import Letter
 from almenara.alarm.silences import Silences
 from almenara.alarm.tables import Key
 from almenara.model.alarm import Alarm, Incident, Transition
@@ -92,6 +93,10 @@ class NoAlarms:
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
         """Empty."""
         return []
+
+    def post(self, letter: Letter, notifiers: Sequence[str]) -> int:
+        """There is nobody to tell."""
+        return 0
 
     def incidents(self, limit: int = 100, open_only: bool = False) -> list[Incident]:
         """None."""

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 _MS = 1_000_000
 _FIELDS = ("match", "since", "config")
 _MOST_INCIDENTS, _MOST_MEMBERS = 2000, 20
-_SENT = """SELECT notifier, count(*) FROM outbox WHERE outcome = 'sent' AND done >= ? AND done < ? GROUP BY notifier"""
+_SENT = """SELECT notifier, count(*) FROM outbox WHERE outcome = 'sent' AND incident != 0 AND done >= ? AND done < ?
+    GROUP BY notifier"""
 
 
 class RehearseApi:
