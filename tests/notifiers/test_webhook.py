@@ -12,14 +12,15 @@ from typing import Any
 
 import pytest
 
-from almenara.model.alarm import Alarm, Evidence, Incident, NoticeKind, Severity, State, Transition
+from almenara.alarm.letters import Letter
+from almenara.model.alarm import Alarm, Evidence, Fact, Incident, NoticeKind, Severity, State, Transition
 from almenara.model.errors import ConfigError, NotifyError
 from almenara.model.series import Series
 from almenara.model.time import NS
 from almenara.notifiers._http import retry_after_s
 from almenara.notifiers.webhook import Webhook, webhook_body
 from almenara.plugin.options import Secret
-from almenara.testing.alarms import notice
+from almenara.testing.alarms import BEGAN_NS, notice
 from receivers import http_server
 
 
@@ -143,6 +144,24 @@ def test_a_digest_is_a_post_for_each_incident_and_a_test_says_so() -> None:
             {"incident": "7"}, {"incident": "8"}, {"alertname": "AlmenaraTest"},
         ]  # fmt: skip
         assert len({head.split(b"Idempotency-Key: ")[1].split()[0] for head, _ in here.requests}) == 3
+
+    asyncio.run(run())
+
+
+def test_a_report_about_no_incident_is_one_alert_that_says_all_of_it() -> None:
+    facts = (Fact("Week", "Monday to Monday"), Fact("Rule hot", "nobody ever acted on it"))
+
+    async def run() -> None:
+        async with http_server() as here:
+            webhook = Webhook(url=Secret(here.url))
+            await webhook.notify(Letter("noise", BEGAN_NS, "Noise of the week", facts).notice(5, ""))
+            await webhook.close()
+        (alert,) = json.loads(here.requests[0][1])["alerts"]
+        assert alert["labels"] == {"alertname": "AlmenaraReport", "severity": "none"}
+        assert alert["annotations"] == {
+            "summary": "Noise of the week",
+            "description": "Week: Monday to Monday\nRule hot: nobody ever acted on it",
+        }
 
     asyncio.run(run())
 

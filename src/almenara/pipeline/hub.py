@@ -126,13 +126,10 @@ class Pipeline:
             self.alarms.evaluated, self.ask_rule, self._take_answers, lambda: self.alarms.changes, clock, self.counters
         )
         self.vigil = Vigil(folder.database, clock)
+        weekly = noise_jobs(options.noise, folder.database, self.budgets, self.alarms.post)
         self.jobs = Turns(
-            [
-                *retention_jobs(store, options.limits.retention_s), self._again(),
-                *noise_jobs(options.noise, folder.database, self.budgets, self.alarms.post),
-            ],
-            Runs(folder.database), clock,
-        )  # fmt: skip
+            [*retention_jobs(store, options.limits.retention_s), *weekly, self._again()], Runs(folder.database), clock
+        )
 
     # --- life
 
@@ -495,9 +492,7 @@ class Pipeline:
         """The job that judges series again whose past late rows have changed."""
         return Job(
             "judge again", JUDGE_AGAIN_S, wanted=lambda: self._judge.wants_again,
-            run=lambda now_ns, last: judge_again(
-                self.store, self.index, self._judge, now_ns, self._flusher.store_made
-            ),
+            run=lambda now_ns, _: judge_again(self.store, self.index, self._judge, now_ns, self._flusher.store_made),
         )  # fmt: skip
 
     async def judge_again(self, ids: np.ndarray) -> None:
