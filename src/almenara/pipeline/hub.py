@@ -118,18 +118,16 @@ class Pipeline:
         self.ledger = Ledger(folder.database)
         self._intake = Intake(self.ledger, self.counters, folder.aside, clock)
         self.decoders = Decoders(options.codecs, 2 * options.limits.series)
-        self._started_s = time.monotonic()
-        self._ready = False
+        self._started_s, self._ready = time.monotonic(), False
         self.left_busy = False  # whether a thread was still in the store when it was stopped
         self.alarms = alarms(self.index)
         self.evaluations = Evaluations(
             self.alarms.evaluated, self.ask_rule, self._take_answers, lambda: self.alarms.changes, clock, self.counters
         )
         self.vigil = Vigil(folder.database, clock)
-        weekly = noise_jobs(options.noise, folder.database, self.budgets, self.alarms.post)
-        self.jobs = Turns(
-            [*retention_jobs(store, options.limits.retention_s), *weekly, self._again()], Runs(folder.database), clock
-        )
+        reports = noise_jobs(options.noise, folder.database, self.budgets, self.alarms.post)
+        jobs = [*retention_jobs(store, options.limits.retention_s), *reports, self._again()]
+        self.jobs = Turns(jobs, Runs(folder.database), clock)
 
     # --- life
 
