@@ -117,10 +117,11 @@ class Kept:
 
 
 @asynccontextmanager
-async def sending(path: Path, one: object, notifiers: dict[str, Kept], clock: Clock) -> AsyncIterator[None]:
-    task = asyncio.create_task(Sender(database(path), notifiers, one, clock).run())  # type: ignore[arg-type]
+async def sending(path: Path, one: object, notifiers: dict[str, Kept], clock: Clock) -> AsyncIterator[Sender]:
+    sender = Sender(database(path), notifiers, one, clock)  # type: ignore[arg-type]
+    task = asyncio.create_task(sender.run())
     try:
-        yield
+        yield sender
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -135,10 +136,10 @@ def test_the_first_message_after_an_outage_says_how_long_nobody_was_watching(pat
 
     async def story() -> None:
         clock.now_ns = T0 + 80 * MINUTE_NS
-        async with sending(path, one, {"a": a, "b": b}, clock):
+        async with sending(path, one, {"a": a, "b": b}, clock) as sender:
             one.step(1, *rows(table, [(0, 4800, 95)]), 0)
             async with asyncio.timeout(30):
-                while not (a.heard and b.heard):
+                while not (sender.counts["a", "sent"] and sender.counts["b", "sent"]):  # heard, and known as told
                     await asyncio.sleep(0.01)
         async with sending(path, one, {"a": a, "b": b}, clock):  # after a restart it is not said again
             one.step(2, *rows(table, [(0, 4900, 50)]), 0)

@@ -58,14 +58,14 @@ def parse_condition(text: str) -> Condition:
     expr = parse(_with_rules(text))
     if is_scalar(expr):
         raise NotSupported(f"{syntax.shorten(text)!r} is a number; a rule wants series, such as cpu_usage > 90")
-    if isinstance(expr, Selector) and not _is_rule(expr):
-        raise NotSupported(f"{syntax.shorten(text)!r} holds for every series that has a value; {_HINT}")
     rules = []
     for one in selectors(expr):
         if _is_rule(one):
             rules.append(next(m.value for m in one.matchers if m.label == RULE_NAME))
         elif any((m.label, m.op, m.value) == (NAME, "=", "ALERTS") for m in one.matchers):
             raise NotSupported('ALERTS is not known here; rule("NAME") stands for the firing alarms of a rule')
+    if isinstance(expr, Selector) and not _is_rule(expr):
+        raise NotSupported(f"{syntax.shorten(text)!r} holds for every series that has a value; {_HINT}")
     if any(_is_rule(call.window.selector) for call in _calls(expr)):
         raise NotSupported('rule("NAME") is known for now only; a range of it, such as rule("NAME")[5m], is not')
     otherwise = None
