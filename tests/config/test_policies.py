@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from almenara.alarm.policies import Escalation
+from almenara.config.build import notifiers
 from almenara.config.load import load
 from almenara.config.telling import told
 from almenara.model.alarm import Severity
 from almenara.model.errors import ConfigError
 from almenara.model.time import NS
+from almenara.pipeline.folder import DataFolder
 
 NOTIFIERS = """\
 version = 1
@@ -117,3 +120,15 @@ def test_every_mistake_is_told_with_its_place(tmp_path: Path, text: str, where: 
         load(write(tmp_path, text))
     found = [(one.key, str(one)) for one in caught.value.problems]
     assert any(key == where and message in said for key, said in found), found
+
+
+def test_a_mistake_that_a_notifier_finds_itself_says_which_one_it_is(tmp_path: Path) -> None:
+    text = 'version = 1\n[notifiers.hook]\nplugin = "webhook"\nurl = "http://127.0.0.1:9/"\n'
+    (tmp_path / "hub.toml").write_text(text + '[notifiers.hook.template]\na = "{nosuch}"\n')
+    config = load(tmp_path / "hub.toml")
+    folder = DataFolder(tmp_path / "data")
+    try:
+        with pytest.raises(ConfigError, match=r"^notifiers\.hook\.template\.a: there is no 'nosuch'"):
+            notifiers(config, time.time_ns, folder)
+    finally:
+        folder.close()

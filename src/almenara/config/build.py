@@ -106,9 +106,16 @@ def transports(config: Config, clock: Callable[[], int], folder: DataFolder) -> 
 
 
 def notifiers(config: Config, clock: Callable[[], int], folder: DataFolder) -> dict[str, Notifier]:
-    """The notifiers of the config; each may keep notes in a folder of its own."""
-    notes = folder.path / "notifiers"
-    return {name: plugin.build(clock=clock, folder=notes / slug(name)) for name, plugin in config.notifiers.items()}
+    """The notifiers of the config; each may keep notes in a folder of its own. Raises ConfigError, which names them."""
+    notes, made, problems = folder.path / "notifiers", {}, []
+    for name, plugin in config.notifiers.items():
+        try:
+            made[name] = plugin.build(clock=clock, folder=notes / slug(name))
+        except ConfigError as error:
+            problems += [replace(one, where=f"notifiers.{name}.{one.where}") for one in error.problems]
+    if problems:
+        raise ConfigError(problems)
+    return made
 
 
 def options(config: Config) -> Options:
