@@ -41,7 +41,7 @@ th { color: #5b6270; font-weight: 600; } td { overflow-wrap: anywhere; } td.when
 @media (max-width: 600px) {
   :root { --even: none; } thead { display: none; } table, tbody, tr { display: block; }
   td { display: block; border: 0; padding: 1px 0; }
-  td[data-head]:not(:empty)::before { content: attr(data-head) ": "; color: #5b6270; }
+  td:not([data-head=""]):not(:empty)::before { content: attr(data-head) ": "; color: #5b6270; }
   tr { padding: 8px 0; border-bottom: 1px solid #e3ddd3; } td.when { white-space: normal; }
 }
 """
