@@ -52,6 +52,9 @@ class TwinAlarms:
 
     alerts_left_out = 0
 
+    def post(self, letter: Any, notifiers: Sequence[str]) -> int:
+        return 0
+
     def __init__(self) -> None:
         self.now: list[Alarm] = []
         self.told: list[Transition] = []
@@ -217,7 +220,7 @@ class Served:
         self._options = options
         self._serving = (max_connections, grace_s)
         self._ready: Future[asyncio.AbstractEventLoop] = Future()
-        self._thread = threading.Thread(target=uvloop.run, args=(self._main(),))
+        self._thread = threading.Thread(target=self._run)
         self._thread.start()
         self._loop = self._ready.result(10)
 
@@ -230,6 +233,14 @@ class Served:
 
     async def stop_hub(self) -> None:
         """After the last."""
+
+    def _run(self) -> None:
+        try:
+            uvloop.run(self._main())
+        except BaseException as error:  # a hub that cannot start is the answer to whoever waits for it
+            if self._ready.done():
+                raise
+            self._ready.set_exception(error)
 
     async def _main(self) -> None:
         self._stop = asyncio.Event()
