@@ -9,8 +9,10 @@ from typing import Any
 
 from almenara.alarm.external import Alert
 from almenara.alarm.letters import Letter
+from almenara.alarm.lines import Line
 from almenara.alarm.silences import Silences
 from almenara.alarm.tables import Key
+from almenara.alarm.told import Told
 from almenara.model.alarm import Alarm, Incident, Transition
 from almenara.model.batch import Batch, Verdict
 from almenara.model.causes import Causes
@@ -72,8 +74,6 @@ class NoAlarms:
         """Nobody."""
         return []
 
-    changes = 0
-
     def take(self, answers: Sequence[Any]) -> Sequence[Transition]:
         """No rule, no change."""
         return ()
@@ -93,6 +93,35 @@ class NoAlarms:
     def journal(self, limit: int = 100, before_ns: int | None = None) -> list[Transition]:
         """Empty."""
         return []
+
+    @property
+    def changes(self) -> int:
+        """None."""
+        return 0
+
+    def incident(self, number: int) -> Incident | None:
+        """There is none."""
+        return None
+
+    def lines(self, incident: int) -> list[Line]:
+        """None."""
+        return []
+
+    def changes_of(self, incident: int, limit: int = 200) -> list[Transition]:
+        """None."""
+        return []
+
+    def told(self, limit: int = 100, incident: int = 0, outcome: str = "") -> list[Told]:
+        """Nobody is told."""
+        return []
+
+    def acknowledge(self, incident: int, who: str, note: str = "", until: int = 0) -> bool:
+        """There is none to take on."""
+        return False
+
+    def unacknowledge(self, incident: int, who: str) -> bool:
+        """There is none to give back."""
+        return False
 
     def post(self, letter: Letter, notifiers: Sequence[str]) -> int:
         """There is nobody to tell."""
