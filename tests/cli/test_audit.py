@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +156,7 @@ def test_nothing_given_is_told() -> None:
         run(Order([], [], [], None, None, as_json=True))
 
 
-@pytest.mark.skipif(not browser.available() or shutil.which("chromedriver") is None, reason="needs Chromium")
+@pytest.mark.real("chromium", "chromium-driver")
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_fits_and_loads_nothing(capsys: pytest.CaptureFixture[str], tmp_path: Path, width: int) -> None:
     page = tmp_path / "audit.html"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from almenara.config.series_values import series_values
 from almenara.model.errors import ConfigError
 
 CASES = Path(__file__).parents[1] / "cases" / "rules"
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="needs Debian's package prometheus")
+needs_promtool = pytest.mark.real("prometheus")
 
 RULES = """
 groups:
